@@ -92,9 +92,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from aimc_robust.statistics.binomial import Yield as Yield
     from aimc_robust.statistics.crossed_effects import VarianceComponents as VarianceComponents
     from aimc_robust.statistics.estimate import Estimate as Estimate
+    from aimc_robust.statistics.multiple_testing import holm as holm
     from aimc_robust.statistics.paired_difference import PairedDifference as PairedDifference
     from aimc_robust.statistics.paired_difference import difference_table as difference_table
-    from aimc_robust.statistics.paired_difference import holm as holm
     from aimc_robust.statistics.paired_difference import paired_difference as paired_difference
     from aimc_robust.statistics.primary_metric import PrimaryMetric as PrimaryMetric
     from aimc_robust.tasks.classification import Classification as Classification
@@ -190,7 +190,8 @@ _MODULES = {
     "statistics.binomial": ["Yield"],
     "statistics.crossed_effects": ["VarianceComponents"],
     "statistics.estimate": ["Estimate"],
-    "statistics.paired_difference": ["PairedDifference", "difference_table", "holm", "paired_difference"],
+    "statistics.multiple_testing": ["holm"],
+    "statistics.paired_difference": ["PairedDifference", "difference_table", "paired_difference"],
     "statistics.primary_metric": ["PrimaryMetric"],
     "tasks.classification": ["Classification"],
     "tasks.distillation": ["Distillation"],

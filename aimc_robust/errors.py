@@ -88,7 +88,7 @@ def unknown_name(
     known = sorted(known)
     nearest = f"did you mean {' or '.join(map(repr, within))}?" if within else nearest_name(name, known)
     first = with_question(f"unknown {kind} {short_repr(name)}", nearest)
-    parts = [first, f"Known: {', '.join(known)}.", advice]
+    parts = [first, f"Known: {', '.join(known) or 'none'}.", advice]
     return UnknownNameError(" ".join(filter(None, parts)))
 
 

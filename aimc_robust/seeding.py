@@ -67,9 +67,26 @@ def global_seed(seed: int, device: torch.device | None = None) -> Iterator[None]
     """Seed the global generators, which dropout and initial weights use; restore those of CPU and device on exit."""
     import torch
 
-    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[]), _restored_generator(device):
         seed_global_generators(seed)
         yield
+
+
+@contextmanager
+def _restored_generator(device: torch.device | None) -> Iterator[None]:
+    """Restore the global generator of an accelerator on exit; `torch.random.fork_rng` cannot do so on all of them."""
+    if device is None or device.type in ("cpu", "meta"):
+        yield
+        return
+    import torch
+
+    module = torch.get_device_module(device)
+    of_device = () if device.type == "mps" else (device,)  # MPS has one device, which its functions do not take
+    state = module.get_rng_state(*of_device)
+    try:
+        yield
+    finally:
+        module.set_rng_state(state, *of_device)
 
 
 def seed_global_generators(seed: int) -> None:
@@ -87,7 +104,10 @@ def seed_global_generators(seed: int) -> None:
 
 @functools.cache
 def _has_accelerator() -> bool:
-    """Return whether there is a GPU, without starting CUDA."""
+    """Return whether there is a GPU or another accelerator, without starting CUDA."""
     import torch
 
-    return torch.cuda.device_count() > 0 or torch.backends.mps.is_available()
+    kind = torch.accelerator.current_accelerator()
+    if kind is None:
+        return False
+    return torch.cuda.device_count() > 0 if kind.type == "cuda" else torch.accelerator.is_available()

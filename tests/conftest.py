@@ -12,7 +12,12 @@ from hypothesis import settings
 
 from aimc_robust.seeding import seed_global_generators
 
-pytest_plugins = ["support.fixtures.comparison", "support.fixtures.evaluation", "support.fixtures.report"]
+pytest_plugins = [
+    "support.fixtures.accelerator",
+    "support.fixtures.comparison",
+    "support.fixtures.evaluation",
+    "support.fixtures.report",
+]
 
 # Tests by properties: a few examples, the same at every run, unless `HYPOTHESIS_PROFILE=long` or `--hypothesis-profile
 # long` asks for more of them.

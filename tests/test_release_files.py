@@ -1,8 +1,10 @@
 """What a release states about itself: one version and date everywhere, and links that lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -21,6 +23,15 @@ def test_version_and_date_are_the_same_in_package_changelog_citation_and_bibtex(
     bibtex = re.search(r"^```bibtex\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M)[1]
     assert f"version = {{{newest[1]}}}" in bibtex
     assert f"title   = {{{CITATION['title']}}}" in bibtex
+
+
+def test_the_citation_follows_its_format():
+    schema = json.loads((ROOT / "tests/golden/citation-file-format-1.2.0.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft7Validator(schema, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER)
+    assert [error.message for error in validator.iter_errors(CITATION)] == []
+    for wrong in ({"authors": []}, {"date-released": "27.11.2026"}, {"licence": "MIT"}, {"type": "code"}):
+        assert not validator.is_valid(CITATION | wrong)
+    assert not validator.is_valid({key: value for key, value in CITATION.items() if key != "title"})
 
 
 def test_the_changelog_begins_with_what_is_unreleased_and_has_only_known_sections():

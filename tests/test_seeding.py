@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,10 +134,21 @@ def test_a_global_seed_gives_the_numbers_of_manual_seed_and_the_state_comes_back
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_global_seed_is_one_of_the_gpu_too():
-    expected = torch.rand(3, device="cuda", generator=torch.Generator("cuda").manual_seed(7))
-    before = torch.cuda.get_rng_state()
-    with global_seed(7, torch.device("cuda")):
-        assert torch.equal(torch.rand(3, device="cuda"), expected)
-    assert torch.equal(torch.cuda.get_rng_state(), before)
+def test_a_global_seed_is_one_of_the_gpu_too(accelerator):
+    rng = torch.get_device_module(accelerator)
+    expected = torch.rand(3, device=accelerator, generator=torch.Generator(accelerator).manual_seed(7))
+    before = rng.get_rng_state()
+    with global_seed(7, accelerator):
+        assert torch.equal(torch.rand(3, device=accelerator), expected)
+    assert torch.equal(rng.get_rng_state(), before)
+
+
+def test_a_global_seed_restores_a_device_whose_functions_take_none(monkeypatch):
+    """MPS has one device."""
+    module = SimpleNamespace(state=5)
+    module.get_rng_state = lambda: module.state
+    module.set_rng_state = lambda state: setattr(module, "state", state)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    with global_seed(7, torch.device("mps")):
+        module.state = 7
+    assert module.state == 5

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from aimc_robust.analysis.hutchinson import contract_hessian
 from aimc_robust.analysis.perturbed_loss import ExampleLoss, LossName, example_loss, perturbed_losses
 from aimc_robust.data.batches import Batches, as_reiterable
-from aimc_robust.errors import InputError, require_finite, require_whole
+from aimc_robust.errors import InputError, require_finite, require_whole, short_repr
 from aimc_robust.noise.analog_weights import Scope, analog_weights, unwrap_model, weights_in_scope
 from aimc_robust.noise.scales import NoiseScale, check_scale, weight_scale
 from aimc_robust.noise.weight_shift import derived_weights
-from aimc_robust.statistics.paired_difference import holm
+from aimc_robust.statistics.multiple_testing import holm
 from aimc_robust.statistics.t_interval import LEVEL, mean_error, t_interval
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.calling import main_output
@@ -103,7 +103,7 @@ def loss_growth(
 def increasing(name: str, sigmas: Sequence[float]) -> list[float]:
     """Return sigmas in increasing order; raise InputError unless each is finite, above 0, and there once."""
     if isinstance(sigmas, str) or not isinstance(sigmas, Sequence | np.ndarray) or len(sigmas) == 0:
-        raise InputError(f"{name} must be a list of numbers above 0 such as [0.01, 0.02], got {sigmas!r}.")
+        raise InputError(f"{name} must be a list of numbers above 0 such as [0.01, 0.02], got {short_repr(sigmas)}.")
     for sigma in sigmas:
         require_finite(f"each of {name}", sigma)
     values = sorted(float(sigma) for sigma in sigmas)

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -99,13 +99,22 @@ def presets(
         show_preset(name)
 
 
-def schema() -> None:
-    """Print the JSON schema of specs: editors complete and check a TOML file with it.
+def schema(
+    kind: Annotated[Literal["spec", "card"], typer.Argument(help="A spec of compare, or a device card.")] = "spec",
+) -> None:
+    """Print the JSON schema of specs, or of device cards: editors complete and check a TOML file with it.
 
-    Put `#:schema spec.schema.json` in the first line of a spec for editors that use Taplo, such as Even Better TOML.
+    Put `#:schema spec.schema.json` in the first line of the file for editors that use Taplo, such as Even Better TOML.
 
     Example: aimc-robust schema > spec.schema.json
+
+    Example: aimc-robust schema card > card.schema.json
     """
+    if kind == "card":
+        from aimc_robust.devices.schema import card_schema
+
+        typer.echo(json.dumps(card_schema(), indent=1))
+        return
     from aimc_robust.experiments.spec.schema import spec_schema
 
     typer.echo(json.dumps(spec_schema(), indent=1))

@@ -58,6 +58,10 @@ def load_card(device: str | Path | dict[str, Any] | Card) -> Card:
         return device
     if isinstance(device, dict):
         return parse(device, Card, source="device card")
+    if not isinstance(device, str | Path):
+        raise InputError(
+            f"a device card is the name of one, the path of one or a table of its keys, got {short_repr(device)}."
+        )
     if str(device).endswith(".toml"):
         return read_toml(Path(device), Card, kind="device card")
     names = card_names()

@@ -12,12 +12,13 @@ from torch import nn
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, short_repr, unknown_name
 from aimc_robust.evaluation.evaluate import as_models, evaluate
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.estimate_keys import require_estimates, require_timed
 from aimc_robust.tasks.metrics import Metrics
 from aimc_robust.tasks.registry import TaskLike
 
@@ -35,6 +36,8 @@ class EvaluationGrid(Mapping[GridKey, Estimate]):
     """
 
     def __init__(self, estimates: Mapping[GridKey, Estimate]) -> None:
+        require_estimates(estimates)
+        require_timed("EvaluationGrid", estimates)
         self._estimates = dict(estimates)
 
     def __getitem__(self, key: GridKey) -> Estimate:
@@ -124,14 +127,16 @@ def evaluate_grid(
         DataError: if there are no images, or labels do not match the outputs.
     """
     if not isinstance(conditions, Mapping) or not conditions:
-        raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
+        raise InputError(f"conditions must map at least one name to a condition, got {short_repr(conditions)}.")
     times_s = _times(time_s)
     if isinstance(deployment, Mapping):
         for name in deployment:
             if name not in conditions:
                 raise unknown_name("condition of a deployment", name, conditions)
             if not isinstance(conditions[name], Hardware):
-                raise InputError(f"the deployment {name!r} must belong to a crossbar, got {conditions[name]!r}.")
+                raise InputError(
+                    f"the deployment {name!r} must belong to a crossbar, got {short_repr(conditions[name])}."
+                )
     estimate = partial(
         evaluate,
         as_models(model),

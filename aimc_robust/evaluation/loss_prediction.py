@@ -24,7 +24,7 @@ from aimc_robust.analysis.expected_rise import ExpectedRise, expected_rise, mean
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.devices.moments import Moments
-from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, unknown_name
+from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr, unknown_name
 from aimc_robust.evaluation.image_parts import image_parts
 from aimc_robust.evaluation.monte_carlo import Condition
 from aimc_robust.hardware.config.deployment import Deployment
@@ -152,7 +152,7 @@ def condition_times(conditions: Mapping[str, Condition], time_s: float | Mapping
         UnknownNameError: if `time_s` names a condition that does not exist.
     """
     if not isinstance(conditions, Mapping) or not conditions:
-        raise InputError(f"conditions must map at least one name to a condition, got {conditions!r}.")
+        raise InputError(f"conditions must map at least one name to a condition, got {short_repr(conditions)}.")
     for name, condition in conditions.items():
         if condition is not None and not isinstance(condition, WeightNoise):
             raise InputError(f"the condition {name!r} must be a Crossbar, a weight noise or None, got {condition!r}.")

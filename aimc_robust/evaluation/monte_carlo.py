@@ -15,7 +15,7 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
 from aimc_robust.hardware.config.deployment import Deployment
-from aimc_robust.hardware.config.placement import Hardware, Layers, place, refuse_names_and_presets
+from aimc_robust.hardware.config.placement import Hardware, Layers, check_condition, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
 from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, folds, program_prepared
 from aimc_robust.noise.base import WeightNoise
@@ -179,9 +179,7 @@ def chip_evaluation(
     require_type("model", model, nn.Module, example="a torch.nn.Module")
     require_type("deployment", deployment, (Deployment, NoneType), example="a Deployment or None")
     require_time(time_s)
-    if condition is not None and not isinstance(condition, WeightNoise):
-        refuse_names_and_presets(condition)
-        raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {short_repr(condition)}.")
+    check_condition(condition)
     if isinstance(condition, Hardware):
         condition = place(condition, layers)
         get_example = partial(task.example, batches)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aimc_robust.devices.cell_model import LONGEST_S
-from aimc_robust.errors import DataError, nearest_name
+from aimc_robust.errors import DataError, nearest_name, short_repr
 from aimc_robust.fitting.summary_table import COLUMNS as SUMMARY_COLUMNS
 from aimc_robust.fitting.summary_table import equivalent_cells
 
@@ -59,13 +59,15 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
             `target`.
 
     Raises:
-        DataError: If the file cannot be read, a column is missing, misspelt or repeated, a value is not a finite number
-            or below 0, there are fewer than 30 rows, or all states are 0.
+        DataError: If the source is neither, the file cannot be read, a column is missing, misspelt or repeated, a value
+            is not a finite number or below 0, there are fewer than 30 rows, or all states are 0.
     """
     if isinstance(source, str | Path):
         path = Path(source)
         header, rows, lines = _read_csv(path)
         where, origin = f"{path}, line", path.name
+    elif not hasattr(source, "columns"):
+        raise DataError(f"measurements must be the path of a CSV file or a data frame, got {short_repr(source)}.")
     else:
         header, rows = [str(name) for name in source.columns], source.to_numpy(dtype=object).tolist()
         lines, where, origin = list(range(len(rows))), "the data frame, row", "a data frame"

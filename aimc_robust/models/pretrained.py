@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from aimc_robust.errors import CheckpointError
+from aimc_robust.errors import CheckpointError, require_type
 from aimc_robust.io.toml import parse
 from aimc_robust.models.checkpoint import Tensors, check_fits, tensor_digest
 from aimc_robust.models.weight_files import read_state_dicts
@@ -38,6 +38,7 @@ def load_checkpoint(
         CheckpointError: If the file cannot be read, or its weights do not fit the model.
         InputError: If an argument is invalid.
     """
+    require_type("path", path, str | Path, example="the path of a file of weights")
     options = {"key": key, "prefix": prefix, "ignore": list(ignore)}
     weights = read_weights(Path(path), parse(options, WeightSelection, source="load_checkpoint"))
     for note in (*weights.notes, *load_weights(model, weights, source=str(path))):

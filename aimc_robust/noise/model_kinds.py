@@ -45,12 +45,17 @@ def _state_reason(module: nn.Module) -> str:
             continue
         if value.is_meta:
             return f"has no values for {name!r}, which is on the device meta; load its weights first"
-        if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # DTensor, torchao
+        if is_wrapped(value):
             return f"keeps {name!r} as a {type(value).__name__}; load its full values into a plain model"
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if tensor is not None and _holds_integers(name, tensor):
             return f"holds quantized weights ({name!r}, {tensor.dtype}); pass the model as it was before quantization"
     return ""
+
+
+def is_wrapped(value: Tensor) -> bool:
+    """Whether a tensor's operations are those of a subclass, which keeps its values elsewhere: DTensor, torchao."""
+    return type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def _holds_integers(name: str, tensor: Tensor) -> bool:

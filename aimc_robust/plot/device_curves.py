@@ -13,7 +13,7 @@ from aimc_robust.devices.cell_model import CellModel
 from aimc_robust.devices.cell_model_checks import programming_std
 from aimc_robust.devices.curves import StdCurve, drift_curves, programming_curve, read_curve, read_times_s
 from aimc_robust.devices.curves import smooth_times_s as curve_times_s
-from aimc_robust.devices.library import load_card
+from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import time_text
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -139,7 +139,7 @@ def crossbar_error_curve(crossbar: Crossbar) -> StdCurve:
 def _cell(device: DeviceLike) -> CellModel:
     if isinstance(device, Crossbar):
         return device.device.cell
-    return device if isinstance(device, CellModel) else load_card(device)
+    return load_cell_model(device)
 
 
 def _label_std(axes: Axes, cell: CellModel, title: str) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.errors import InputError, require_known, short_repr
 from aimc_robust.plot.axes import drawing_axes, format_time_axis
 from aimc_robust.plot.labels import axis_label
 from aimc_robust.plot.style import GRAY, Styles, curve_styles, wrap_name
 from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.estimate_keys import require_estimates, require_timed
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 Curves = Mapping[str, Sequence[tuple[float, Estimate]]]
@@ -52,8 +53,7 @@ def over_time(
     """
     require_known("band", band, ("interval", "chips"))
     metric = metric_of_all(estimates)
-    if not all(isinstance(key, tuple) and len(key) == 2 and _is_time(key[1]) for key in estimates):
-        raise InputError('over_time draws a mapping (name, seconds) -> estimate, such as {("rram", 3600.0): estimate}.')
+    require_timed("over_time", estimates)
     names = list(dict.fromkeys(name for name, _ in estimates))
     curves = {name: sorted((t, e) for (n, t), e in estimates.items() if n == name) for name in names}
     with drawing_axes(ax, (6.4, 4.0)) as axes:
@@ -80,8 +80,8 @@ def estimates(estimates: Mapping[str, Estimate], ax: Axes | None = None) -> Axes
         >>> ar.plot.estimates({"SGD": sgd, "RWP": rwp})  # doctest: +SKIP
     """
     metric, names = metric_of_all(estimates), list(estimates)
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(f"estimates must have names as keys, got {names[0]!r}; for times use over_time.")
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise InputError(f"estimates must have names as keys, got {short_repr(wrong[0])}; for times use over_time.")
     by_target = {("", name): estimate for name, estimate in estimates.items()}
     with drawing_axes(ax, (6.4, 0.9 + 0.42 * len(names))) as axes:
         draw_by_target(axes, metric, names, by_target, curve_styles([""], [""]), with_chips=True)
@@ -90,18 +90,13 @@ def estimates(estimates: Mapping[str, Estimate], ax: Axes | None = None) -> Axes
 
 def metric_of_all(estimates: Mapping[Any, Estimate]) -> PrimaryMetric:
     """Return the metric of estimates; raise `InputError` if there are none, or several metrics."""
-    if not isinstance(estimates, Mapping) or not estimates:
-        raise InputError(f"expected a mapping of names to estimates, not empty, got {estimates!r}.")
-    if wrong := [value for value in estimates.values() if not isinstance(value, Estimate)]:
-        raise InputError(f"expected Estimates, such as evaluate returns, got {type(wrong[0]).__name__}.")
+    require_estimates(estimates)
+    if not estimates:
+        raise InputError("expected a mapping of names to Estimates, not empty, got none.")
     metrics = list(dict.fromkeys(estimate.metric for estimate in estimates.values()))
     if len(metrics) > 1:
         raise InputError(f"the estimates are of {metrics[0].name} and {metrics[1].name}; draw one metric at a time.")
     return metrics[0]
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def draw_over_time(

@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 
 from aimc_robust.analysis.landscape import Landscape
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, short_repr
 from aimc_robust.plot.axes import drawing_axes
 
 CONTOUR_LEVELS = 13
@@ -35,7 +35,10 @@ def landscape(losses: npt.ArrayLike, span: float = 1.0, ax: Axes | None = None, 
     Example:
         >>> ar.plot.landscape(ar.loss_landscape(model, loss_fn, data, points=15))  # doctest: +SKIP
     """
-    values = np.asarray(losses, dtype=float)
+    try:
+        values = np.asarray(losses, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"losses must be a grid of numbers, (points, points), got {short_repr(losses)}.") from None
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 2:
         raise InputError(f"losses must be a grid of (points, points), got an array of shape {values.shape}.")
     levels = contour_levels([values])

@@ -17,6 +17,7 @@ from aimc_robust.plot.labels import axis_label
 from aimc_robust.plot.style import COLORS, Styles, curve_styles
 from aimc_robust.statistics.binomial import share_interval
 from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.estimate_keys import require_timed
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,6 +55,8 @@ def yields(
     metric = metric_of_all(estimates)
     if threshold is not None:
         require_finite("threshold", threshold, low=-float("inf"))
+    if times := [key for key in estimates if not isinstance(key, str)]:
+        require_timed("yields", dict.fromkeys(times))
     named = {_name(key): estimate for key, estimate in estimates.items()}
     with drawing_axes(ax, (6.4, 4.0)) as axes:
         draw_yields(axes, metric, named, curve_styles(list(named), list(named)), threshold=threshold)

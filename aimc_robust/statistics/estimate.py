@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from aimc_robust.errors import InputError, require_finite, require_whole, unknown_name
+from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.statistics.binomial import Yield, sampling_half_width, share_interval
 from aimc_robust.statistics.crossed_effects import CrossedEffects, VarianceComponents, chip_matrix, variance_components
+from aimc_robust.statistics.estimate_table import check_arguments
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric, metric_of
 from aimc_robust.statistics.t_interval import hall_interval, mean_error, skewness
 
@@ -51,19 +52,8 @@ class Estimate:
     is_digital: bool = False
 
     def __post_init__(self) -> None:
+        check_arguments(self.table, self.metric, self.others)
         name, (low, high) = self.metric.name, self.metric.bounds
-        missing = {"train_seed", "chip", name} - set(self.table.columns)
-        if missing or self.table.empty:
-            raise InputError(
-                f"an estimate needs rows with the columns train_seed, chip and {name}; missing: "
-                f"{sorted(missing) or 'rows'}."
-            )
-        column = self.table[name]
-        if not pd.api.types.is_numeric_dtype(column) or column.isna().any() or np.isinf(column).any():
-            raise InputError(
-                f"the column {name!r} must hold a number in every row; some are missing, NaN, infinite or text."
-            )
-
         seeds, chips, values = self.sorted_rows
         if ((seeds[1:] == seeds[:-1]) & (chips[1:] == chips[:-1])).any():
             raise InputError("an estimate needs unique (train_seed, chip) pairs; some occur more than once.")
@@ -95,9 +85,7 @@ class Estimate:
             UnknownNameError: if the table has no such column.
             InputError: if the column lacks a number in some row.
         """
-        columns = set(self.table.columns) - {"train_seed", "chip"}
-        if column not in columns:
-            raise unknown_name("column", column, columns)
+        require_known("column", column, set(self.table.columns) - {"train_seed", "chip"})
         known = (*self.others, self.metric)
         return Estimate(self.table, self.pilot, metric_of(column, known), known, self.is_digital)
 
@@ -205,11 +193,13 @@ class Estimate:
         return sampling_half_width(self.mean, int(self.table["n"].max()))
 
     def quantile(self, q: float) -> float:
-        """Quantile of the values over all chips and models."""
+        """Quantile of the values over all chips and models; `q` is from 0 to 1."""
+        require_finite("q", q, high=1.0)
         return float(self.table[self.metric.name].quantile(q))
 
     def reached_by(self, share: float) -> float:
         """Value that this share of all chips, from 0 to 1, reaches or surpasses: the quantile from the better end."""
+        require_finite("share", share, high=1.0)
         return self.quantile(1.0 - share if self.metric.is_higher_better else share)
 
     def yield_at(self, threshold: float) -> Yield:

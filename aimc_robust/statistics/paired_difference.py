@@ -7,16 +7,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from aimc_robust.errors import InputError, unknown_name
 from aimc_robust.statistics.crossed_effects import CrossedEffects, chip_matrix
 from aimc_robust.statistics.estimate import Estimate
+from aimc_robust.statistics.estimate_keys import Key, checked_pairs, require_estimate
+from aimc_robust.statistics.multiple_testing import holm
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import LEVEL, MeanError
-
-Key = tuple[str, str]
-"""(label of a model or method, name of a target)"""
 
 DIGITAL = "digital"  # this target is equal on every chip, so it has one row per model
 COLUMNS = [
@@ -64,11 +62,13 @@ def paired_difference(first: Estimate, second: Estimate) -> PairedDifference:
     one estimate: what two pilots decide from their spreads is independent of the mean difference.
 
     Raises:
-        InputError: if the two share no (train_seed, chip) pair, or are of different metrics.
+        InputError: if one is no Estimate, the two share no (train_seed, chip) pair, or are of different metrics.
 
     References:
         Miller, Adding error bars to evals, arXiv 2411.00640.
     """
+    require_estimate("first", first)
+    require_estimate("second", second)
     metric = first.metric
     if second.metric != metric:
         raise InputError(f"expected two estimates of one metric, got {metric.name} and {second.metric.name}.")
@@ -102,10 +102,11 @@ class _UnpairedError(InputError):
 def _pairs(first: Estimate, second: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seeds, chips, and first - second, of the (seed, chip) pairs that both have, in ascending order."""
     (seeds1, chips1, values1), (seeds2, chips2, values2) = first.sorted_rows, second.sorted_rows
-    span = 1 + max(chips1.max(), chips2.max())
-    keys1, keys2 = seeds1 * span + chips1, seeds2 * span + chips2
-    if np.array_equal(keys1, keys2):  # the common case
+    if np.array_equal(seeds1, seeds2) and np.array_equal(chips1, chips2):  # the common case
         return seeds1, chips1, values1 - values2
+    pairs = np.column_stack([np.concatenate([seeds1, seeds2]), np.concatenate([chips1, chips2])])
+    keys = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    keys1, keys2 = keys[: len(seeds1)], keys[len(seeds1) :]
     _, rows1, rows2 = np.intersect1d(keys1, keys2, assume_unique=True, return_indices=True)
     return seeds1[rows1], chips1[rows1], values1[rows1] - values2[rows2]
 
@@ -185,9 +186,10 @@ def difference_table(estimates: Mapping[Key, Estimate], comparisons: Iterable[tu
         the other numbers are NaN. `covers`: population of the interval, `models`, or `chips` with a single model.
 
     Raises:
+        InputError: if a key is no pair of names, or a value no Estimate.
         UnknownNameError: if a key has no estimate.
     """
-    return comparison_table(compare_pairs(estimates, comparisons))
+    return comparison_table(compare_pairs(estimates, checked_pairs(estimates, comparisons)))
 
 
 def comparison_table(comparisons: Mapping[tuple[Key, Key], Comparison]) -> pd.DataFrame:
@@ -222,29 +224,3 @@ def _repeat_for_chips(digital: Estimate, other: Estimate) -> Estimate | None:
     values = digital.table[["train_seed", digital.metric.name]]
     table = other.table[["train_seed", "chip"]].merge(values, on="train_seed")
     return None if table.empty else Estimate(table, metric=digital.metric)
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Adjust p values by Holm's step-down method, which controls the family-wise error rate.
-
-    The i-th smallest of m p values is multiplied by m - i + 1, raised to the preceding adjusted value if that is
-    greater, and clipped to 1. Rejecting at 0.05 gives at most a 5 % chance of any false rejection, whatever the
-    dependence between the tests.
-
-    Args:
-        p_values: p values in [0, 1], shape (m,). NaN (no test was possible) stays NaN and does not count in m.
-
-    Raises:
-        InputError: if `p_values` is not one-dimensional or holds a value outside [0, 1].
-
-    References:
-        Holm, Scand. J. Statist. 6, 65 (1979).
-    """
-    values = np.asarray(p_values, dtype=float)
-    tested = ~np.isnan(values)
-    if values.ndim != 1 or ((values[tested] < 0.0) | (values[tested] > 1.0)).any():
-        raise InputError(f"p_values must be a one-dimensional list of values from 0 to 1, got {p_values!r}.")
-    order = np.flatnonzero(tested)[np.argsort(values[tested])]
-    adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
-    return adjusted

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import special
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.paired_difference import Comparison, Key, PairedDifference
+from aimc_robust.statistics.estimate_keys import Key
+from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
 from aimc_robust.statistics.t_interval import LEVEL, t_quantile
 
 POWER = 0.8

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aimc_robust.errors import InputError, require_known, require_type
+from aimc_robust.errors import InputError, require_known, require_type, short_repr
 
 Direction = Literal["higher", "lower"]
 
@@ -36,15 +36,16 @@ class PrimaryMetric:
     title: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("unit", "title"):
+            require_type(name, getattr(self, name), str, example="text, which may be empty")
         require_type("name", self.name, str, example="the name of a column, such as 'perplexity'")
         require_known("better", self.better, ("higher", "lower"))
-        if not isinstance(self.bounds, Sequence) or len(self.bounds) != 2 or not all(map(_is_number, self.bounds)):
-            raise InputError(f"bounds must be the lowest and the highest possible value, got {self.bounds!r}.")
-        low, high = self.bounds
+        bounds = self.bounds
+        pair = isinstance(bounds, Sequence) and len(bounds) == 2 and all(map(_is_number, bounds))
+        if not pair or not bounds[0] < bounds[1]:
+            raise InputError(f"bounds must be the lowest and the highest possible value, got {short_repr(bounds)}.")
         if not self.name.isidentifier():
             raise InputError(f"the name of a metric must be letters, digits and underscores, got {self.name!r}.")
-        if not low < high:
-            raise InputError(f"bounds must be the lowest and the highest possible value, got {self.bounds!r}.")
         if not self.title:
             object.__setattr__(self, "title", self.name.replace("_", " "))
 

@@ -69,7 +69,7 @@ class Distillation:
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss of a labelled batch, a scalar."""
-        return self.loss_and_items(model, batch)[0]
+        return self._loss_and_labels(model, batch)[0]
 
     def loss_and_items(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         """Return the loss of a labelled batch, and over how many items it is a mean.
@@ -77,6 +77,10 @@ class Distillation:
         Raises:
             InputError: if there is no teacher, its outputs have another shape, or the task has no distillation.
         """
+        loss, labels = self._loss_and_labels(model, batch)
+        return loss, as_task(self.task).count(labels)
+
+    def _loss_and_labels(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         if not isinstance(self.teacher, nn.Module):
             raise InputError("the distillation has no teacher; pass the trained model, as Distillation(model, ...).")
         task = as_task(self.task)
@@ -90,7 +94,7 @@ class Distillation:
             )
         hard = TaskLoss(task, self.label_smoothing)(outputs, labels)
         divergence = task.divergence(outputs, soft, labels, self.temperature)
-        return (1.0 - self.weight) * hard + self.weight * divergence, task.count(labels)
+        return (1.0 - self.weight) * hard + self.weight * divergence, labels
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

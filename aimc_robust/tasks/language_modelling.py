@@ -103,7 +103,7 @@ class LanguageModelling(Task):
 
     def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
         """Return the divergence of the class probabilities of what is scored."""
-        return class_divergence(self.scored(outputs, labels)[0], self.scored(teacher, labels)[0], temperature)
+        return class_divergence(outputs, teacher, labels != self.ignore_index, temperature)
 
     def metrics_of_loss(self, loss: float) -> dict[str, float]:
         """Return the perplexity."""

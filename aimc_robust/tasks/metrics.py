@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, short_repr, unknown_name
 from aimc_robust.io.user_code import import_callable, is_reference
 
 Metric = Callable[[Tensor, Tensor], Any]
@@ -49,7 +49,7 @@ def as_metrics(metrics: Metrics) -> Mapping[str, Metric]:
     if not isinstance(metrics, Mapping | None):
         raise InputError(
             f"metrics must be a dict of name and function, such as {{'recall': recall}}, or a list of names; got "
-            f"{metrics!r}."
+            f"{short_repr(metrics)}."
         )
     metrics = metrics or {}
     for name, metric in metrics.items():

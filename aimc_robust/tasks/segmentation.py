@@ -91,7 +91,9 @@ class Segmentation(Task):
 
     def divergence(self, outputs: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
         """Return the divergence of the class probabilities of what is scored."""
-        return class_divergence(self.scored(outputs, labels)[0], self.scored(teacher, labels)[0], temperature)
+        return class_divergence(
+            outputs.movedim(1, -1), teacher.movedim(1, -1), labels != self.ignore_index, temperature
+        )
 
     def accumulators(self) -> dict[str, Accumulator]:
         """Return the mean intersection over union, and the accuracy of the pixels."""

@@ -55,12 +55,29 @@ class Machine:
         return self.devices * self.nodes
 
     @property
+    def device(self) -> torch.device:
+        """Device of the models of this process; InputError if the machine has none of the accelerator's kind."""
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        found = torch.accelerator.current_accelerator(check_available=True)
+        if self.accelerator != "auto" and (found is None or self.accelerator not in ("gpu", found.type)):
+            raise InputError(
+                f"expected an accelerator of the kind {self.accelerator!r}, but this machine has "
+                f"{'none' if found is None else found.type}; use auto or cpu."
+            )
+        return found or torch.device("cpu")
+
+    @property
     def device_name(self) -> str:
         """Name of the device for reports, such as `cpu` or the GPU's model."""
-        accelerator = None if self.accelerator == "cpu" else torch.accelerator.current_accelerator(check_available=True)
-        if accelerator is None:
-            return "cpu"
-        return torch.cuda.get_device_name() if accelerator.type == "cuda" else accelerator.type
+        return torch.cuda.get_device_name() if self.device.type == "cuda" else self.device.type
+
+    def check_jobs(self, jobs: int | None) -> None:
+        """Raise InputError if `jobs` asks for processes and the device, which they cannot share, is no CPU."""
+        if jobs is not None and self.device.type != "cpu":
+            raise InputError(
+                f"jobs are processes on the CPU, but the accelerator is {self.device}; omit jobs, or use cpu."
+            )
 
     @property
     def is_first(self) -> bool:
@@ -94,6 +111,9 @@ class Machine:
                 f"strategy {self.strategy!r}: {error}"
             ) from None
         return fabric
+
+
+CPU = Machine(accelerator="cpu")
 
 
 def single_device_fabric(device: torch.device, precision: Precision) -> Fabric:

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aimc_robust.statistics.estimate import Estimate
-from aimc_robust.statistics.paired_difference import holm, paired_difference
+from aimc_robust.statistics.multiple_testing import holm
+from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.t_interval import LEVEL
 
 Devices = Mapping[str, Estimate]

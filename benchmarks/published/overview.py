@@ -18,8 +18,14 @@ from .claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult, check_claims
 from .layout import FOLDER, read_layout
 
 RESULTS = FOLDER.parent / "results"
-SCALES = ("cpu-digits", "cpu-fashion", "cpu-cifar", "mini")
+SCALES = ("cpu-digits", "cpu-fashion", "cpu-cifar-ten", "mini")
 STATES = (HELD, NOT_HELD, NOT_SETTLED)
+AGREEMENT = {  # what it is called -> the verdicts of the data sets that settle a claim
+    "held wherever settled": {HELD},
+    "did not hold wherever settled": {NOT_HELD},
+    "held on one, did not hold on another": {HELD, NOT_HELD},
+    "settled nowhere": set(),
+}
 
 
 def stored(name: str, scale: str, results: Path = RESULTS) -> Path | None:
@@ -71,6 +77,24 @@ def counts_table(found: Mapping[tuple[str, str], Sequence[ClaimResult]]) -> str:
     return "\n".join(lines)
 
 
+def agreement_table(found: Mapping[tuple[str, str], Sequence[ClaimResult]]) -> str:
+    """Return a Markdown table: in how many claims the data sets agree where they settle them, per paper."""
+    states: dict[tuple[str, str], set[str]] = {}
+    for (name, _), claims in found.items():
+        for claim in claims:
+            states.setdefault((name, claim.text), set()).add(claim.state)
+    papers = list(dict.fromkeys(_paper(name) for name, _ in states))
+    lines = [f"| over the data sets | {' | '.join(papers)} | all |", "|" + "---|" * (2 + len(papers))]
+    for text, settled in AGREEMENT.items():
+        at = [_paper(name) for (name, _), seen in states.items() if seen - {NOT_SETTLED} == settled]
+        lines.append(f"| {text} | {' | '.join(str(at.count(paper)) for paper in papers)} | {len(at)} |")
+    return "\n".join(lines)
+
+
+def _paper(name: str) -> str:
+    return name.rpartition("-table")[0] or name.rpartition("-figure")[0]
+
+
 def _verdict(claim: ClaimResult | None) -> str:
     if claim is None or claim.difference is None or claim.interval is None:
         return "–"
@@ -94,4 +118,4 @@ def _folders(results: Path) -> Iterator[tuple[str, str, Path]]:
 
 if __name__ == "__main__":
     claims = all_claims()
-    print(counts_table(claims), claims_table(claims), sep="\n\n")
+    print(counts_table(claims), agreement_table(claims), claims_table(claims), sep="\n\n")

@@ -9,6 +9,7 @@ from typer.main import get_command
 
 import aimc_robust
 from aimc_robust.cli.app import app
+from aimc_robust.devices.schema import card_schema
 from aimc_robust.experiments.spec.schema import spec_schema
 
 API = {  # page: title, packages whose public names it has
@@ -36,12 +37,13 @@ API_PAGE_OF = {
 
 
 def reference_pages():
-    """Return the text of each generated page of the reference, and the schema of specs as a file."""
+    """Return the text of each generated page of the reference, and the schemas of specs and cards as files."""
     schema = spec_schema()
     return _api_pages() | {
         "reference/command-line.md": command_line_page(),
         "reference/spec.md": spec_page(schema),
         "reference/spec.schema.json": json.dumps(schema, indent=1),
+        "reference/card.schema.json": json.dumps(card_schema(), indent=1),
     }
 
 

@@ -223,14 +223,17 @@ def test_to_shares_what_is_there_and_gives_the_same_batches():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_the_batches_are_the_same():
+def test_on_a_gpu_the_batches_are_the_same(accelerator):
     inputs, labels = raw()
     make = lambda *data: Images(*data, mean=MEAN, std=STD, augmentation=ALL)  # noqa: E731
     reference = make(inputs, labels)
-    for images in (make(inputs.cuda(), labels), make(inputs.cuda(), labels.cuda()), reference.to("cuda")):
+    for images in (
+        make(inputs.to(accelerator), labels),
+        make(inputs.to(accelerator), labels.to(accelerator)),
+        reference.to(accelerator),
+    ):
         got = whole(images)
-        assert images.device.type == got[0].device.type == got[1].device.type == "cuda"
+        assert images.device == got[0].device == got[1].device == accelerator
         assert torch.equal(got[1].cpu(), whole(reference)[1])
         torch.testing.assert_close(got[0].cpu(), whole(reference)[0], rtol=1e-6, atol=1e-6)
 

@@ -295,12 +295,11 @@ def test_an_augmentation_that_cannot_be_is_refused(options, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_the_batches_are_the_same(large):
+def test_on_a_gpu_the_batches_are_the_same(large, accelerator):
     images = streamed(large)
-    expected, got = whole(images), whole(images.to("cuda"))
-    assert got[0].device.type == got[1].device.type == "cuda"
+    expected, got = whole(images), whole(images.to(accelerator))
+    assert got[0].device == got[1].device == accelerator
     assert torch.equal(got[1].cpu(), expected[1])
     torch.testing.assert_close(got[0].cpu(), expected[0], rtol=1e-6, atol=1e-6)
-    lazy = images.unaugmented()[0].to("cuda")
+    lazy = images.unaugmented()[0].to(accelerator)
     torch.testing.assert_close(torch.cat(list(lazy.split(5))).cpu(), images.unaugmented()[0][:], rtol=1e-6, atol=1e-6)

@@ -5,8 +5,7 @@ import warnings
 
 import pytest
 import torch
-from support.models import MILO, fill, images, small_model
-from torch import Tensor, nn
+from support.models import MILO, Mixed, fill, images, small_model
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, Deployment, calibrate, program, recalibrate_batchnorm
 
@@ -20,19 +19,6 @@ CROSSBARS = {
     ),
 }
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-
-
-class Mixed(nn.Module):
-    """A convolution, a transposed one, attention and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.up = nn.Conv2d(1, 4, 3, stride=2), nn.ConvTranspose2d(4, 8, 2, stride=2)
-        self.mix, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.up(self.conv(x)).flatten(2).transpose(1, 2)
-        return self.head(self.mix(tokens, tokens, tokens)[0])
 
 
 @HALVES
@@ -77,16 +63,15 @@ def test_autocast_rounds_what_is_digital_but_not_inside_the_arrays(name, dtype):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", CROSSBARS)
-def test_on_a_gpu_a_model_meets_the_same_chip(name):
+def test_on_a_gpu_a_model_meets_the_same_chip(name, accelerator):
     model = fill(Mixed()).eval().double()
     with torch.no_grad():
         want = program(model, CROSSBARS[name])(images(4).double())
-        on_gpu = program(copy.deepcopy(model).cuda(), CROSSBARS[name])
-        got = on_gpu(images(4).double().cuda())
-        moved = program(model, CROSSBARS[name]).cuda()(images(4).double().cuda())
-    assert got.is_cuda
+        on_gpu = program(copy.deepcopy(model).to(accelerator), CROSSBARS[name])
+        got = on_gpu(images(4).double().to(accelerator))
+        moved = program(model, CROSSBARS[name]).to(accelerator)(images(4).double().to(accelerator))
+    assert got.device == accelerator
     # A sum on a rounding threshold may fall on the other side: one code in few places.
     for values in (got, moved):
         assert float((values.cpu() - want).abs().median()) < 1e-9
@@ -94,11 +79,10 @@ def test_on_a_gpu_a_model_meets_the_same_chip(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_calibration_read_noise_and_recalibration_run():
+def test_on_a_gpu_calibration_read_noise_and_recalibration_run(accelerator):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model, x = small_model().cuda(), images(16).cuda()
+        model, x = small_model().to(accelerator), images(16).to(accelerator)
         crossbar = Crossbar("sonos-agrawal2022", dac=DAC(bits=8), adc=ADC(bits=8))
         deployment = Deployment(ranges=calibrate(model, crossbar, [x]))
         analog = recalibrate_batchnorm(program(model, crossbar, deployment=deployment), [x])

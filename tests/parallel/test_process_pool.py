@@ -333,12 +333,11 @@ def test_jobs_are_refused_for_a_model_on_another_device(jobs):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_jobs_are_refused_for_a_model_on_a_gpu():
-    on_gpu = [(x.cuda(), y.cuda()) for x, y in batches()]
-    with pytest.raises(InputError, match="cuda"):
-        evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2, jobs=2)
-    assert evaluate(net().cuda(), on_gpu, Gaussian(0.1), chips=2).chips == 2
+def test_jobs_are_refused_for_a_model_on_a_gpu(accelerator):
+    on_gpu = [(x.to(accelerator), y.to(accelerator)) for x, y in batches()]
+    with pytest.raises(InputError, match=accelerator.type):
+        evaluate(net().to(accelerator), on_gpu, Gaussian(0.1), chips=2, jobs=2)
+    assert evaluate(net().to(accelerator), on_gpu, Gaussian(0.1), chips=2).chips == 2
 
 
 def test_spawned_processes_refuse_what_no_pickle_can_carry(monkeypatch):

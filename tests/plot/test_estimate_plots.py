@@ -135,7 +135,7 @@ def test_what_holds_no_estimates_is_refused(draw, estimate, perplexity):
 def test_keys_of_another_form_are_refused(estimate):
     known = estimate([90.0, 91.0])
     for key in ("rram", ("rram", -1.0), ("rram", math.inf), ("rram", "1d")):
-        with pytest.raises(InputError, match="over_time draws a mapping"):
+        with pytest.raises(InputError, match="over_time takes a mapping"):
             plot.over_time({key: known})
     with pytest.raises(InputError, match="for times use over_time"):
         plot.estimates({("rram", 0.0): known})

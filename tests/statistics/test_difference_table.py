@@ -8,7 +8,8 @@ from support.estimates import estimate
 
 from aimc_robust.errors import UnknownNameError
 from aimc_robust.statistics.estimate import Estimate
-from aimc_robust.statistics.paired_difference import compare_pairs, difference_table, holm, paired_difference
+from aimc_robust.statistics.multiple_testing import holm
+from aimc_robust.statistics.paired_difference import compare_pairs, difference_table, paired_difference
 
 
 def accuracies(seed, seeds=1, chips=8, mean=80.0):

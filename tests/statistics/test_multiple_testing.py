@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from aimc_robust.errors import InputError
-from aimc_robust.statistics.paired_difference import holm
+from aimc_robust.statistics.multiple_testing import holm
 
 
 def test_three_p_values_by_hand():

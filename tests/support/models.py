@@ -24,6 +24,19 @@ def small_model() -> nn.Module:
     return fill(model)
 
 
+class Mixed(nn.Module):
+    """A convolution, a transposed one, attention and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(1, 4, 3, stride=2), nn.ConvTranspose2d(4, 8, 2, stride=2)
+        self.mix, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.up(self.conv(x)).flatten(2).transpose(1, 2)
+        return self.head(self.mix(tokens, tokens, tokens)[0])
+
+
 def images(n: int) -> Tensor:
     return torch.randn(n, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 

@@ -187,6 +187,37 @@ def test_what_a_fabric_cannot_do_is_refused():
         Machine(accelerator="cpu", strategy="no-such").fabric("32-true")
 
 
+@pytest.mark.parametrize(
+    ("found", "accelerator", "expected"),
+    [
+        (None, "auto", "cpu"),
+        (None, "gpu", "this machine has none; use auto or cpu"),
+        ("cuda", "auto", "cuda"),
+        ("cuda", "gpu", "cuda"),
+        ("cuda", "cuda", "cuda"),
+        ("cuda", "cpu", "cpu"),
+        ("cuda", "mps", "'mps', but this machine has cuda"),
+    ],
+)
+def test_an_accelerator_that_is_asked_for_is_used_or_refused(monkeypatch, found, accelerator, expected):
+    device = None if found is None else torch.device(found)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: device)
+    machine = Machine(accelerator=accelerator)
+    if expected in ("cpu", "cuda"):
+        assert machine.device == torch.device(expected)
+    else:
+        with pytest.raises(InputError, match=expected):
+            machine.device  # noqa: B018
+
+
+def test_processes_of_an_evaluation_are_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
+    Machine(accelerator="cpu").check_jobs(2)
+    Machine().check_jobs(None)
+    with pytest.raises(InputError, match="jobs are processes on the CPU, but the accelerator is cuda; omit jobs"):
+        Machine().check_jobs(2)
+
+
 def _train_without_a_fabric(rank):
     with pytest.raises(InputError, match=r"2 processes, .* 1; pass"):
         train(conv_net(), SGD(), TrainingConfig(epochs=1), **DATA)

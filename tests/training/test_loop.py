@@ -181,9 +181,9 @@ def test_every_update_epoch_and_seed_has_dropout_of_its_own():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_training_on_a_gpu_leaves_its_global_generator_alone():
-    before = torch.cuda.get_rng_state()
-    data = {name: tuple(t.cuda() for t in part) for name, part in DATA.items()}
-    train(conv_net(dropout=0.5).cuda(), SGD(), TrainingConfig(epochs=1), **data)
-    assert torch.equal(before, torch.cuda.get_rng_state())
+def test_training_on_a_gpu_leaves_its_global_generator_alone(accelerator):
+    rng = torch.get_device_module(accelerator)
+    before = rng.get_rng_state()
+    data = {name: tuple(t.to(accelerator) for t in part) for name, part in DATA.items()}
+    train(conv_net(dropout=0.5).to(accelerator), SGD(), TrainingConfig(epochs=1), **data)
+    assert torch.equal(before, rng.get_rng_state())

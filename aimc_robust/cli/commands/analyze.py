@@ -35,8 +35,6 @@ def analyze(
     """
     from typing import cast
 
-    import torch
-
     from aimc_robust.cli.views.analyze import show
     from aimc_robust.cli.views.plan import timing_status
     from aimc_robust.data.dataset import Split
@@ -61,15 +59,13 @@ def analyze(
         steps=steps,
         probes=probes,
     )
-    on_cpu = Machine(accelerator=accelerator).device_name == "cpu"
-    accelerated = None if on_cpu else torch.accelerator.current_accelerator()
     with timing_status() as update_status:
         rows = analyze_comparison(
             comparison,
             folder,
             settings,
             data_folder=spec.parent,
-            device=accelerated or torch.device("cpu"),
+            device=Machine(accelerator=accelerator).device,
             on_status=update_status,
         )
     show(rows)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.commands.compare import Accelerator
 from aimc_robust.cli.device_options import Layer, Settings
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
@@ -116,8 +117,10 @@ def evaluate(
     data_seed: Annotated[int, typer.Option(min=0, help="Root seed of a data split and of --images.")] = 0,
     chip_seed: Annotated[int, typer.Option(min=0, help="Root seed of the chips.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes.", show_default="number of cores")
+        int | None,
+        typer.Option(min=1, help="Number of processes; they are on the CPU.", show_default="number of cores"),
     ] = None,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Predict what trained WEIGHTS score on devices over time, with intervals, as a table and a report.
 
@@ -141,7 +144,9 @@ def evaluate(
     from aimc_robust.parallel.process_pool import available_cpus
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.command_line import parse_times, target_tables
+    from aimc_robust.training.fabric import Machine
 
+    machine = Machine(accelerator="cpu" if jobs and accelerator == "auto" else accelerator)
     settings = parse_settings(set_ or [])
     task_table = parse_task(task, settings.pop("task", {}))
     built_task, data_settings = task_table.build(), settings.pop("data", {})
@@ -183,7 +188,8 @@ def evaluate(
             models,
             test_images,
             out,
-            jobs=jobs or len(available_cpus()),
+            jobs=jobs or (len(available_cpus()) if machine.device.type == "cpu" else None),
+            machine=machine,
             attribution_chips=explain_chips if attribute else None,
             prediction_chips=explain_chips if predict else None,
             progress=progress,

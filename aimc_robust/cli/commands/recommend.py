@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.commands.compare import Accelerator
 from aimc_robust.cli.device_options import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
@@ -56,8 +57,10 @@ def recommend(
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes of the measurement.", show_default="number of cores")
+        int | None,
+        typer.Option(min=1, help="Processes of the measurement; they are on the CPU.", show_default="number of cores"),
     ] = None,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Measure a device's errors on your model, propose a training method, and test the proposal by a small sweep.
 
@@ -77,7 +80,9 @@ def recommend(
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.build import build_target
     from aimc_robust.targets.command_line import parse_times, target_tables
+    from aimc_robust.training.fabric import Machine
 
+    machine = Machine(accelerator="cpu" if jobs and accelerator == "auto" else accelerator)
     of_task = [text for text in set_ or [] if text.lstrip().startswith("task.")]
     times_s = parse_times(time)
     options = parse_settings([text for text in set_ or [] if text not in of_task])
@@ -99,7 +104,8 @@ def recommend(
             chips=chips,
             sweep=sweep,
             required=keep_digital,
-            jobs=jobs or len(available_cpus()),
+            jobs=jobs or (len(available_cpus()) if machine.device.type == "cpu" else None),
+            machine=machine,
             progress=progress,
         )
     if sweep:

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from aimc_robust.cli.printed_table import print_table
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.experiments.spec.evaluation import EvaluationSpec
@@ -15,8 +15,6 @@ from aimc_robust.report.formatting import MISSING, format_interval, format_numbe
 from aimc_robust.report.metric_text import chips_text, ci_text, column_text, format_value, heading
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.tasks.metrics import metric_columns
-
-FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 
 
 def show(results: EvaluationResults) -> None:
@@ -30,16 +28,9 @@ def show(results: EvaluationResults) -> None:
         for row in summary.to_dict("records")
     ]
     title = f"{heading(metric)}{unit_in_brackets(metric.unit)} on {summary['n'].max()} {items}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in rows[0]:
-        is_text = column in ("model", "target")
-        table.add_column(column, overflow="fold", justify="left" if is_text else "right", no_wrap=not is_text)
-    for cells in rows:
-        table.add_row(*cells.values())
-    console = Console()
-    (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table)
+    print_table(rows, title=title, names=2)
     if metric.is_proportion:
-        console.print(
+        Console().print(
             f"Another test set of {summary['n'].max()} {items} would change a mean {metric.title} by up to "
             f"±{format_number(summary['sampling'].max())} points (95 %).",
             highlight=False,
@@ -55,7 +46,7 @@ def _cells(row: Mapping[str, Any], estimate: Estimate, spec: EvaluationSpec, *, 
     if has_seeds:
         cells["sd_seed"] = number(row["sd_seed"])
     cells |= {name: column_text(estimate, name).replace("\n", " ") for name in metric_columns(spec.metrics)}
-    cells |= {"reached by\n95 %": number(row["reached_by_95"]), "worst": number(row["worst"])}
+    cells |= {"reached by 95 %": number(row["reached_by_95"]), "worst": number(row["worst"])}
     if spec.threshold is not None:
         interval = format_interval(row["yield_low"], row["yield_high"], 0) or MISSING
         sign = ">=" if estimate.metric.is_higher_better else "<="

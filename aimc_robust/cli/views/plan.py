@@ -9,16 +9,15 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from aimc_robust.cli.printed_table import FILE_WIDTH, print_table
 from aimc_robust.cli.progress_display import count, duration
 from aimc_robust.errors import InputError
 from aimc_robust.experiments.planning.plan import Plan
 from aimc_robust.experiments.planning.remaining import RemainingWork, State
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.report.comparison.content import gather
 from aimc_robust.statistics.power import MOST_SEEDS, POWER, seeds_table
 
-FILE_WIDTH = 200  # width of a table that is written to a file or pipe, where nothing needs to wrap [characters]
 COUNTED_STATES = (
     ("done", (State.DONE,)),
     ("to evaluate", (State.TRAINED, State.SHARED)),
@@ -57,6 +56,8 @@ def show_seeds(spec: ComparisonSpec, folder: Path, size: float) -> None:
     Raises:
         InputError: if the results lack methods or targets of the comparison, or two trained models of each.
     """
+    from aimc_robust.report.comparison.content import gather  # loads Matplotlib
+
     content = gather(ComparisonResults.open(folder))
     for kind, names, known in (
         ("methods", spec.labels, content.results.spec.labels),
@@ -69,16 +70,14 @@ def show_seeds(spec: ComparisonSpec, folder: Path, size: float) -> None:
         raise InputError(
             f"{folder} has no two methods with two training seeds in common; run a pilot with two or more."
         )
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    table.title = f"Seeds that settle a difference of {size:g} points with a probability of {POWER:.0%}"
-    for column in ("target", "comparisons", "sd between models", "seeds, median", "seeds, largest"):
-        table.add_column(column, justify="left" if column == "target" else "right")
+    columns = ("target", "comparisons", "sd between models", "seeds, median", "seeds, largest")
+    rows = []
     for row in seeds.itertuples():
         limits = [
             f"{n:.0f}" if math.isfinite(n) else f"over {MOST_SEEDS}" for n in (row.seeds_median, row.seeds_largest)
         ]
-        table.add_row(row.target, str(row.pairs), f"{row.sd:.2f}", *limits)
-    Console(width=None if Console().is_terminal else FILE_WIDTH).print(table, markup=False, highlight=False)
+        rows.append(dict(zip(columns, (row.target, str(row.pairs), f"{row.sd:.2f}", *limits), strict=True)))
+    print_table(rows, title=f"Seeds that settle a difference of {size:g} points with a probability of {POWER:.0%}")
     models = max(c.difference.seeds for c in content.comparisons.values() if c.difference is not None)
     print(
         f"Spread of {count(models, 'model')} of each method, corrected for {len(content.comparisons)} comparisons. "

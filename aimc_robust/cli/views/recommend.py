@@ -1,8 +1,8 @@
 """Output of `recommend`: the device's errors, the proposed method, and the result of the sweep."""
 
 from rich.console import Console
-from rich.table import Table
 
+from aimc_robust.cli.printed_table import print_table
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.plot.labels import direction
 from aimc_robust.report.formatting import format_significant
@@ -13,15 +13,17 @@ from aimc_robust.report.recommendation.page import measurement_text
 def show(recommendation: Recommendation) -> None:
     """Print the errors of each layer, the equivalent noise, the proposal, and the result of the sweep."""
     console = Console(highlight=False, markup=False)
-    table = Table(
-        title=f"Errors of {recommendation.target} on this model", title_justify="left", box=None, pad_edge=False
-    )
-    for column in ("layer", "weights", "std / max|w|", "rms / max|w|", "rms / filter's max|w|"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for row in recommendation.layers.to_dict("records"):
-        values = [format_significant(row[key]) for key in ("std_layer_max", "rms_layer_max", "rms_filter_max")]
-        table.add_row(row["layer"], f"{row['weights']:,}", *values)
-    console.print(table)
+    heads = {
+        "std_layer_max": "std / max|w|",
+        "rms_layer_max": "rms / max|w|",
+        "rms_filter_max": "rms / filter's max|w|",
+    }
+    rows = [
+        {"layer": row["layer"], "weights": f"{row['weights']:,}"}
+        | {head: format_significant(row[key]) for key, head in heads.items()}
+        for row in recommendation.layers.to_dict("records")
+    ]
+    print_table(rows, title=f"Errors of {recommendation.target} on this model")
     console.print(measurement_text(recommendation).replace("**", ""), soft_wrap=True)
     proposal, verdict, metric = recommendation.proposal, recommendation.verdict, recommendation.task.primary
     console.print(f"\nproposal: {proposal.label}", style="bold")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from aimc_robust.data.dataset import DataSet
@@ -24,7 +26,7 @@ from aimc_robust.statistics.primary_metric import ACCURACY
 from aimc_robust.statistics.two_stage_sampling import cap_note
 from aimc_robust.targets.target import DeployableTarget, DigitalTarget
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.fabric import Machine
+from aimc_robust.training.fabric import CPU, Machine
 
 CHANCE_FACTOR = 1.5  # an accuracy below this multiple of chance is reported
 
@@ -36,6 +38,7 @@ def evaluate_models(
     folder: Path,
     *,
     jobs: int | None = None,
+    machine: Machine = CPU,
     attribution_chips: int | None = None,
     prediction_chips: int | None = None,
     progress: ExperimentProgress | None = None,
@@ -46,18 +49,21 @@ def evaluate_models(
     Finished chips are not evaluated again: after any interruption the same call continues, and ends with the numbers of
     an uninterrupted run. A call with more chips adds them.
 
+    The models are evaluated on the device of `machine`, one chip after another if that is no CPU.
+
     `networks` have the trained weights of `spec.models`, in their order; `notes` are remarks for the report. Where
     `attribution_chips` or `prediction_chips` is given, the loss is attributed with so many chips per variant of a
     crossbar, or predicted beside a Monte Carlo evaluation of so many chips.
 
     Raises:
         DataError: if the labels do not fit the outputs.
-        InputError: if an argument is invalid.
+        InputError: if an argument is invalid; with `jobs` on another device than a CPU.
         ResultsError: if the folder holds other results, is locked, or is not writable.
         WorkerError: if a worker process fails.
     """
     progress = progress or ExperimentProgress()
-    targets, task = spec.build_targets(), spec.task.build()
+    targets, task, device = spec.build_targets(), spec.task.build(), machine.device
+    machine.check_jobs(jobs)
     analog_part = describe_coverage(networks[0], data.example, targets)
     mappings = array_mappings(spec.model.name, networks[0], data.example, targets)
     dry_run_warnings = _dry_run(networks[0], data, targets, task)
@@ -66,7 +72,7 @@ def evaluate_models(
         for text in dry_run_warnings:  # once is enough
             warnings.filterwarnings("ignore", message=re.escape(text))
         results = EvaluationResults.create(folder, spec)
-        results.record_environment(_environment(jobs))
+        results.record_environment(_environment(machine, jobs))
         results.record_coverage(analog_part, mappings)
         progress.started(
             ExperimentSize(
@@ -92,6 +98,7 @@ def evaluate_models(
                 trial=trial,
                 model=network,
                 data=data,
+                device=device,
                 batch_size=spec.batch_size,
                 jobs=jobs,
                 precision=spec.precision,
@@ -101,7 +108,8 @@ def evaluate_models(
         for runner in runners:
             means = {}
             for target in targets:
-                values = runner.run(target, progress)
+                with _on_device([runner], device):
+                    values = runner.run(target, progress)
                 means[target.name] = sum(values) / len(values)
                 if isinstance(target, DigitalTarget):
                     remark(_near_chance(runner, values[0]))
@@ -112,12 +120,25 @@ def evaluate_models(
         results.write_tables()
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
-        if attribution_chips is not None:
-            remark(attribute_models(explained, attribution_chips, progress))
-        if prediction_chips is not None:
-            remark(predict_models(explained, prediction_chips, progress))
+        with _on_device(explained, device):
+            if attribution_chips is not None:
+                remark(attribute_models(explained, attribution_chips, progress))
+            if prediction_chips is not None:
+                remark(predict_models(explained, prediction_chips, progress))
         results.write_tables()
     return results
+
+
+@contextmanager
+def _on_device(runners: Sequence[TargetRunner], device: torch.device) -> Iterator[None]:
+    """Context manager in which the models of these runners alone are on the device: its memory may hold few."""
+    for runner in runners:
+        runner.model.to(device)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            runner.model.to("cpu")
 
 
 def _near_chance(runner: TargetRunner, accuracy: float) -> list[str]:
@@ -143,6 +164,6 @@ def _dry_run(model: nn.Module, data: DataSet, targets: Sequence[DeployableTarget
     return list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
 
 
-def _environment(jobs: int | None) -> dict[str, Any]:
-    environment = describe_environment(Machine(accelerator="cpu")) | {"processes": jobs or 1}
+def _environment(machine: Machine, jobs: int | None) -> dict[str, Any]:
+    environment = describe_environment(machine) | {"processes": jobs or 1}
     return environment if jobs is None else environment | {"threads": 1}

@@ -62,8 +62,7 @@ class CostModel:
     @property
     def device(self) -> torch.device:
         """Device of the models."""
-        accelerator = None if self.machine.device_name == "cpu" else torch.accelerator.current_accelerator()
-        return accelerator or torch.device("cpu")
+        return self.machine.device
 
     def measure(self, label: str, targets: Collection[str]) -> None:
         """Measure an epoch of the method `label`, and a chip or point of each target or landscape; none: nothing.

@@ -72,7 +72,7 @@ def plan(
     if is_locked(folder):
         warnings.warn(f"another process works on {folder}, which slows these measurements.", stacklevel=2)
     trials = remaining_work(results, results.trials, model_cache)
-    on_cpu = machine.device_name == "cpu"
+    on_cpu = machine.device.type == "cpu"
     cost_model = CostModel(spec, data_folder, machine, on_status)
     problems: dict[str, None] = {}  # each once, in order
     disk_bytes = 0

@@ -49,7 +49,7 @@ def digital_layers(
 
     kept = keep_digital(
         model,
-        data.batches("validation", BATCH_SIZE),
+        data.batches("validation", BATCH_SIZE, next(model.parameters()).device),
         device.condition,
         required=required,
         chips=CHIPS,

@@ -23,7 +23,7 @@ CHIPS = 20  # the interval of sigma shows whether they are enough
 
 def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
     """Return how a device deploys models, with converter ranges and data for its compensation from training data."""
-    first = next(iter(data.batches("training", BATCH_SIZE)))
+    first = next(iter(data.batches("training", BATCH_SIZE, next(model.parameters()).device)))
     return calibrate_deployment(model, device.condition, device.deployment, InputBatches([task.unpack(first)[0]]))
 
 
@@ -39,7 +39,7 @@ def measure_device(
     hardware, time_s = device.condition, device.time_s
     deployment = calibrated_deployment(model, data, device, task)
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
-    batches = data.batches("validation", BATCH_SIZE)
+    batches = data.batches("validation", BATCH_SIZE, next(model.parameters()).device)
     equivalent = equivalent_sigma(model, batches, hardware, chips=CHIPS, task=task, **conditions)
     layers = layer_errors(model, hardware, time_s=time_s)
     return {

@@ -33,6 +33,7 @@ from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED
 
 MEASUREMENT, RECOMMENDATION = "measurement.json", "advice.json"
@@ -86,6 +87,7 @@ def recommend(
     sweep: bool = True,
     required: float | None = None,
     jobs: int | None = None,
+    machine: Machine | None = None,
     progress: ExperimentProgress | None = None,
 ) -> Recommendation:
     """Recommend a training method so that the model of `spec` loses least on a device.
@@ -106,11 +108,13 @@ def recommend(
         chips: Chips per model of the sweep.
         sweep: False stops after the proposal.
         required: Required value of the primary metric on the device: propose which layers to keep digital for it.
-        jobs: Processes of the measurement.
+        jobs: Processes of the measurement, on the CPU; None: this process.
+        machine: Where models are trained and measured; None: the best available device.
         progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
-        InputError: if the target is no device, or the baseline cannot be trained.
+        InputError: if the target is no device, or the baseline cannot be trained; with `jobs` on another device than a
+            CPU.
         ResultsError: if the folder holds the recommendation of another spec or device, or data or code have changed.
         AimcError: see `compare`.
     """
@@ -121,6 +125,8 @@ def recommend(
         raise InputError(
             f"a recommendation is for the native backend with folded BatchNorms: set them so in {device.name!r}."
         )
+    machine = machine or Machine()
+    machine.check_jobs(jobs)
     progress, task = progress or ExperimentProgress(), spec.task.build()
     if required is not None:
         check_required(task.primary, required)
@@ -139,11 +145,11 @@ def recommend(
     @functools.cache
     def trained_model() -> nn.Module:
         if pretrained is None:
-            return _train_baseline(spec, data, folder, data_folder, epochs, progress).eval()
+            return _train_baseline(spec, data, folder, data_folder, epochs, machine, progress).to(machine.device).eval()
         model = build_model(spec.model, data, seed=0, task=task)
         for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
             progress.note(f"{weights}: {note}")
-        return model.eval()
+        return model.to(machine.device).eval()
 
     options: dict[str, Any] = {"chip_seed": spec.chip_seed, "jobs": jobs}
     if measurement is None:
@@ -162,7 +168,12 @@ def recommend(
         progress.note(f"proposal: {proposal.label}; a sweep of {len(proposal.methods)} methods judges it")
         judging_spec = sweep_spec(spec, target, proposal.methods, seeds=seeds, epochs=epochs, chips=chips)
         compared = compare(
-            judging_spec, folder / "sweep", data_folder=data_folder, model_cache=folder / MODELS, progress=progress
+            judging_spec,
+            folder / "sweep",
+            data_folder=data_folder,
+            model_cache=folder / MODELS,
+            machine=machine,
+            progress=progress,
         )
         verdict = judge(proposal.label, "sgd", device.name, compared.results.estimates())
     recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict, kept)
@@ -176,12 +187,18 @@ def _train_baseline(
     folder: Path,
     data_folder: Path,
     epochs: int | None,
+    machine: Machine,
     progress: ExperimentProgress,
 ) -> nn.Module:
     """Train the model with plain SGD; the sweep finds it among the shared models."""
     baseline_spec = sweep_spec(spec, "digital", {"sgd": {}}, seeds=1, epochs=epochs, chips=1)
     results = compare(
-        baseline_spec, folder / BASELINE, data_folder=data_folder, model_cache=folder / MODELS, progress=progress
+        baseline_spec,
+        folder / BASELINE,
+        data_folder=data_folder,
+        model_cache=folder / MODELS,
+        machine=machine,
+        progress=progress,
     ).results
     trial = Trial("sgd", baseline_spec.train_seeds[0])
     reason = results.failure(trial)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.errors import AimcError, InputError
+from aimc_robust.errors import AimcError, InputError, require_type
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.inheritance import read_spec, scale_names
 from aimc_robust.experiments.spec.methods import NOISE_KEYS
@@ -42,6 +42,7 @@ def load_spec(
         >>> spec.config().epochs
         1
     """
+    require_type("path", path, str | Path, example="the path of a TOML file")
     path = Path(path)
     values = read_spec(path, scale=scale, overrides=overrides)
     with allow_user_code(user_code):

@@ -6,13 +6,11 @@ lists are whole.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.task import TABLES as TASK_TABLES
+from aimc_robust.io.json_schema import DIALECT, Schema, any_of
 from aimc_robust.training.methods.registry import METHODS
 
-Schema = dict[str, Any]
 MERGED = ("DataSpec", "ModelSpec", "TrainingTable", "EarlyStopping")  # tables that files merge key by key
 SWEEP = {
     "type": "object",
@@ -40,9 +38,9 @@ def spec_schema() -> Schema:
     extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
     scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}
     keys = {"extends": extends} | keys | {"scale": {"anyOf": [scales, {"type": "string"}]}}
-    return _any_of(
+    return any_of(
         {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$schema": DIALECT,
             "title": "Spec of a comparison by aimc-robust",
             "type": "object",
             "properties": keys,
@@ -57,12 +55,3 @@ def _methods() -> Schema:
     any_kind = {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in METHODS]}
     of_label = {kind: {"anyOf": [{"$ref": f"#/$defs/{kind}"}, any_kind | {"required": ["kind"]}]} for kind in METHODS}
     return {"type": "object", "properties": of_label, "additionalProperties": any_kind}
-
-
-def _any_of(node: Any) -> Any:
-    """Return a schema without `discriminator`, and with anyOf for oneOf: members of a union may overlap."""
-    if isinstance(node, list):
-        return [_any_of(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {"anyOf" if key == "oneOf" else key: _any_of(item) for key, item in node.items() if key != "discriminator"}

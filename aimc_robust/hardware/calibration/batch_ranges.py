@@ -14,24 +14,24 @@ SAMPLE = 2**18  # values of which quantiles are taken: dozens of them lie beyond
 
 
 class _BatchValues:
-    """The extremes of the values of a batch at one point of a layer, and a sample of them for quantiles."""
+    """The extremes and quantiles of the values of a batch at one point of a layer, of many from a sample."""
 
-    def __init__(self, values: list[Tensor]) -> None:
+    def __init__(self, values: list[Tensor], percentile: float) -> None:
         everything = torch.cat([part.flatten() for part in values])
         low, high = everything.aminmax()
-        self.low, self.high = float(low), float(high)
         if len(everything) > SAMPLE:  # random, since evenly spaced values would always come from the same columns
             generator = torch.Generator().manual_seed(0)
             everything = everything[torch.randint(len(everything), (SAMPLE,), generator=generator).to(low.device)]
-        self._values = everything
+        last = len(everything) - 1
+        # The few largest and smallest values are found much faster than all are sorted.
+        few = everything.topk(round((1.0 - percentile) * last) + 1, largest=False, sorted=False).values.max()
+        most = everything.topk(last - round(percentile * last) + 1, sorted=False).values.min()
+        self.low, self.high, *self._span = torch.stack([low, high, few, most]).tolist()  # waits for a GPU once
 
     def span(self, percentile: float) -> tuple[float, float]:
-        """Return the quantiles 1 - percentile and percentile."""
-        last = len(self._values) - 1
-        # The few largest and smallest values are found much faster than all are sorted.
-        low = self._values.topk(round((1.0 - percentile) * last) + 1, largest=False, sorted=False).values.max()
-        high = self._values.topk(last - round(percentile * last) + 1, sorted=False).values.min()
-        return float(low), float(high)
+        """Return the quantiles 1 - percentile and percentile, of the percentile that was asked for."""
+        low, high = self._span
+        return low, high
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def batch_ranges(
     try:
         if inputs is None:
             layer.convert_inputs(x)
-            values, *bias_inputs = (_checked(layer, seen.pop(key)) for key in sorted(seen))
+            values, *bias_inputs = (_checked(layer, seen.pop(key), percentile) for key in sorted(seen))
             inputs = input_range(values, *bias_inputs, percentile=percentile)
         ranges = LayerRanges(inputs=inputs)
         adc = layer.crossbar.periphery.adc
@@ -68,7 +68,7 @@ def batch_ranges(
         images = max(1, 2 * SAMPLE * layer.chunk_size(x) // VALUES_PER_CHUNK)
         layer.array_outputs(x[:: -(-len(x) // images)])
         symmetric = adc.kind == "sign-magnitude"
-        currents = [_checked(layer, seen[key]) for key in sorted(seen) if key[0] == "current"]
+        currents = [_checked(layer, seen[key], percentile) for key in sorted(seen) if key[0] == "current"]
         return LayerRanges(
             inputs=ranges.inputs, outputs=tuple(output_range(bank, percentile, symmetric) for bank in currents)
         )
@@ -76,10 +76,10 @@ def batch_ranges(
         layer.noise, layer.observer = noise, None
 
 
-def _checked(layer: ArrayLayer, values: list[Tensor]) -> _BatchValues:
+def _checked(layer: ArrayLayer, values: list[Tensor], percentile: float) -> _BatchValues:
     if not any(part.numel() for part in values):
         raise InputError(f"the layer {layer.name!r} met an empty batch, which has no converter ranges.")
-    batch = _BatchValues(values)
+    batch = _BatchValues(values, percentile)
     if not -torch.inf < batch.low <= batch.high < torch.inf:
         raise InputError(f"the layer {layer.name!r} met values that are not finite; training diverges.")
     return batch

@@ -79,14 +79,14 @@ class RangeRecorder:
         layer.observer = None
         if values.numel() == 0:
             raise InputError(f"the layer {layer.name!r} met an empty batch, which has no converter ranges.")
-        low, high = (float(end) for end in values.aminmax())
+        low, high, std = torch.stack([*values.aminmax(), values.std(correction=0)]).tolist()  # in one transfer
         if not -torch.inf < low <= high < torch.inf:
             raise InputError(f"the layer {layer.name!r} met values that are not finite; training diverges.")
         self.is_signed |= low < 0
         if self.init_std is None:
             scale = batch_ranges(layer, x, self.percentile, only_inputs=True).full_scale if low < high else 0.0
         else:
-            scale = self.init_std * float(values.std(correction=0))
+            scale = self.init_std * std
         if scale > 0:  # all inputs equal give no range, such as a recurrent layer's first state
             self.scales.append(scale)
 
@@ -128,10 +128,10 @@ class _LearnedQuantization(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         grad, low, high = grads[0], ctx.low, ctx.high
         above = x >= high
-        gradient, clipped = grad.masked_select(above).clamp(max=0.0).sum(), above.sum()
+        gradient, clipped = torch.where(above, grad, 0.0).clamp(max=0.0).sum(), above.sum()
         if low < 0:  # a lower end of 0 stays where it is
             below = x <= low
-            gradient = gradient - grad.masked_select(below).clamp(min=0.0).sum()
+            gradient = gradient - torch.where(below, grad, 0.0).clamp(min=0.0).sum()
             clipped = clipped + below.sum()
         ctx.recorder.count(clipped, x.numel())
         inside = grad * ((x >= low) & (x <= high)) if ctx.needs_input_grad[0] else None

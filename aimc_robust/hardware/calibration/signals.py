@@ -9,6 +9,7 @@ import pandas as pd
 from torch import nn
 
 from aimc_robust.data.batches import input_batches
+from aimc_robust.errors import require_type
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges, error_free_crossbar
 from aimc_robust.hardware.calibration.observation import SeenValues, observe
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -61,6 +62,7 @@ def converter_signals(
         >>> ranges = calibrate(model, crossbar, batches)  # doctest: +SKIP
         >>> converter_signals(model, crossbar, batches, ranges)  # doctest: +SKIP
     """
+    require_type("ranges", ranges, ConverterRanges, example="what calibrate(...) returns")
     hardware = place(crossbar, layers)
     inputs = input_batches(batches, task)
     prepared, _ = prepare(model, lambda: inputs[0], hardware=hardware, fold=fold)

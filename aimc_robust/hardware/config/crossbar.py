@@ -235,14 +235,15 @@ class Crossbar(WeightNoise):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream.
 
-        Wires have no resistance here: IR drop is no error of programming.
+        Wires have no resistance here: IR drop is no error of programming. On a GPU, where training would wait for the
+        check, weights need not be finite.
         """
         matrix = weight.flatten(1) if weight.ndim > 1 else weight.reshape(1, -1)
         if self.device.fault_map is not None and self.arrays.bias_rows:
             raise InputError("a fault map covers bias rows, which a weight noise does not; use bias_rows=0.")
         with self.naming_layer(name):
-            programmed = programmed_weights(self.device, self.weights, matrix, generator, layer=name)
-            return programmed.reshape(weight.shape).to(weight.dtype)
+            read = programmed_weights(self.device, self.weights, matrix, generator, layer=name, checked=weight.is_cpu)
+            return read.reshape(weight.shape).to(weight.dtype)
 
     def naming_layer(self, layer: str) -> AbstractContextManager[None]:
         """Context manager in which errors of a user's mapping or cell model get the layer's name."""

@@ -186,6 +186,13 @@ def refuse_names_and_presets(crossbar: object) -> None:
         raise InputError(f"a crossbar is expected, got the text {short_repr(crossbar)}; write {name}.")
 
 
+def check_condition(condition: object) -> None:
+    """Raise InputError unless a model can be evaluated under `condition`: hardware, a weight noise, or None."""
+    if condition is not None and not isinstance(condition, WeightNoise):
+        refuse_names_and_presets(condition)
+        raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {short_repr(condition)}.")
+
+
 def check_time_of(hardware: Hardware, time_s: float, *, stacklevel: int = 2) -> None:
     """Check a time against the limits of every device, see `check_time`; `stacklevel` 2 is the caller's line.
 

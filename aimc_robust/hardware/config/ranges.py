@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aimc_robust.errors import InputError, names_arguments
+from aimc_robust.errors import InputError, names_arguments, short_repr
 from aimc_robust.hardware.config.converters import parse_range
 
 FOLDED, FOLD, LAYERS = "folded BatchNorms", "fold", "layers"  # keys of `found_with`
@@ -67,7 +67,7 @@ class ConverterRanges(Mapping[str, LayerRanges]):
     def __init__(self, layers: Mapping[str, LayerRanges], *, found_with: Mapping[str, Any] | None = None) -> None:
         valid = isinstance(layers, Mapping) and all(isinstance(layer, LayerRanges) for layer in layers.values())
         if not valid:
-            raise InputError(f"ranges must map layer names to LayerRanges, got {layers!r}.")
+            raise InputError(f"ranges must map layer names to LayerRanges, got {short_repr(layers)}.")
         self._layers, self.found_with = dict(layers), found_with
 
     def __getitem__(self, layer: str) -> LayerRanges:

@@ -34,16 +34,20 @@ class WeightLayout:
         require_finite("weight_percentile", self.weight_percentile, low=0.5, high=1.0)
         require_known("scaling", self.scaling, get_args(Scaling))
 
-    def weight_limit(self, matrix: Tensor, *, layer: str = "") -> Tensor:
+    def weight_limit(self, matrix: Tensor, *, layer: str = "", checked: bool = True) -> Tensor:
         """Return the weight at the end of the window for weights (outputs, inputs): a scalar, or (outputs, 1).
+
+        `checked`: whether weights have to be finite, which waits for a GPU.
 
         Raises:
             InputError: if weights are not finite, or the weight percentile is 0.
         """
         named = f"the layer {layer!r}" if layer else "this layer"
-        if not all_finite(matrix):
+        if checked and not all_finite(matrix):
             raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
         limit = (layer_limit if self.scaling == "layer" else _column_limits)(matrix, self.weight_percentile)
+        if self.weight_percentile >= 1.0:  # the largest weight: where it is 0, all are
+            return limit
         rows = matrix if limit.ndim else matrix.reshape(1, -1)
         if (limit == 0).any() and rows[limit.flatten() == 0].any():
             raise InputError(

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.conversion.array_reads import MatrixReads, ReadCounter
+from aimc_robust.hardware.conversion.dispatch_mode import DispatchMode
 from aimc_robust.tasks.calling import call_model
 
 aten = torch.ops.aten
@@ -113,7 +113,7 @@ ELEMENTWISE = {aten.mul, aten.mul_, aten.addcmul, aten.addcmul_}
 MAY_MULTIPLY = re.compile(r"mm(_|$)|matmul|conv|dot|bilinear|linear(_|$)|attention|gemm|rnn|lstm|gru|einsum|cdist")
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(DispatchMode):
     """Sees every operation; knows which tensors are parameters and buffers or were computed from them alone."""
 
     def __init__(self, model: nn.Module, hardware: Hardware | None) -> None:
@@ -147,8 +147,8 @@ class _Counter(TorchDispatchMode):
     def _leave(self, *_: Any) -> None:
         self._running.pop()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the result of an operation, which is counted."""
         operation = func.overloadpacket
         if operation not in COUNTS and func._can_decompose() and func is not torch.ops.prim.device.default:
             with self:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from aimc_robust.hardware.conversion.dispatch_mode import DispatchMode
 from aimc_robust.noise.analog_weights import analog_weights, is_analog_layer
 from aimc_robust.tasks.calling import call_model
 
@@ -144,7 +144,7 @@ def run(model: nn.Module, example: Any) -> Uses:
     return observer.uses
 
 
-class _Observer(TorchDispatchMode):
+class _Observer(DispatchMode):
     """Follows the outputs of layers, and reads of parameters outside of their module."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -182,8 +182,8 @@ class _Observer(TorchDispatchMode):
         if is_analog_layer(module):
             self._outputs[_address(out)] = (name, out)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the result of an operation, which is noted as a use of its inputs."""
         self.note_uses([x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
         return func(*args, **kwargs)
 

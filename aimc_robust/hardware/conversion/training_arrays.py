@@ -80,7 +80,9 @@ def computing_in_arrays(
             with crossbar.naming_layer(weight.layer):
                 matrix = program_arrays(crossbar, programmed, replace(chip, time_s=time_s))
                 if strength < 1.0:
-                    matrix = matrix.weakened(program_arrays(error_free, programmed, Chip(axes=chip.axes)), strength)
+                    matrix = matrix.weakened(
+                        program_arrays(error_free, programmed, Chip(axes=chip.axes, checked=chip.checked)), strength
+                    )
                 return matrix if gain is None else matrix.divided(gain)
 
         matrix = matrix_at(chip.time_s)

@@ -23,20 +23,23 @@ class ADCErrors:
 
     def __init__(self, adc: ADC, axes: Axes, arrays: Sequence[int]) -> None:
         self._adc, self._axes, self._arrays = adc, axes, tuple(arrays)
-        self._drawn: dict[tuple[int, int], Tensor] = {}
+        self._drawn: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
 
-    def numbers(self, array: tuple[int, int]) -> Tensor:
-        """Return standard normal numbers (4, outputs) of gain, offset and the two bows.
+    def numbers(self, array: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+        """Return standard normal numbers (4, outputs) of gain, offset and the two bows, the same on every device.
 
         `array`: bank and tile of rows.
         """
-        if array not in self._drawn:
+        key = array, torch.device(device)
+        if key not in self._drawn:
             generator = self._axes.at(array=".".join(map(str, array))).generator()
             shared = self._adc.errors_per == "array"
             count = max(self._arrays) + 1 if shared else len(self._arrays)
             drawn = torch.randn((count, 4), generator=generator, dtype=torch.float64).T
-            self._drawn[array] = drawn[:, list(self._arrays)] if shared else drawn
-        return self._drawn[array]
+            drawn = drawn[:, list(self._arrays)] if shared else drawn
+            # MPS has no float64. Copied once: at every read, it would be waited for.
+            self._drawn[key] = drawn.float().to(device) if key[1].type == "mps" else drawn.to(device)
+        return self._drawn[key]
 
     def apply(
         self,
@@ -50,7 +53,8 @@ class ADCErrors:
         adc, width = self._adc, high - low
         stds = (adc.gain_error, width * adc.offset_error, width * adc.inl, width * adc.inl)
         gain, offset, bow, double_bow = (
-            per_output((std * row).to(current), current) for std, row in zip(stds, self.numbers(array), strict=True)
+            per_output((std * row).to(current), current)
+            for std, row in zip(stds, self.numbers(array, current.device), strict=True)
         )
         taken_for = current * (1.0 + gain) + offset
         if adc.inl:

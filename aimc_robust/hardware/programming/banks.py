@@ -39,10 +39,15 @@ def program_banks(
     *,
     time_s: float,
     with_variances: bool = True,
+    checked: bool = True,
 ) -> Banks:
-    """Program `matrix` of a weight onto the devices of a chip, and read their states at a time."""
+    """Program `matrix` of a weight onto the devices of a chip, and read their states at a time.
+
+    `checked`: see `WeightLayout.weight_limit`.
+    """
     device = crossbar.device
-    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=time_s, layer=weight.array_owner)
+    layer = weight.array_owner
+    cells = program_matrix(device, crossbar.weights, matrix, draws, time_s=time_s, layer=layer, checked=checked)
     reads = with_variances and device.reads_with_noise
     read_variance = partial(_read_variance, crossbar, time_s) if reads else None
     if crossbar.wires is None:

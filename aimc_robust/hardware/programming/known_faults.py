@@ -93,7 +93,8 @@ class _FaultyChip(WeightNoise):
         matrix = programmed.flatten(1) if weight.ndim > 1 else programmed.reshape(1, -1)
         device, layout = crossbar.device, crossbar.weights
         with crossbar.naming_layer(name):
-            chip = faulty_weights(device, layout, matrix, layer=name).reshape(weight.shape).to(weight.dtype)
+            chip = faulty_weights(device, layout, matrix, layer=name, checked=weight.is_cpu)
+            chip = chip.reshape(weight.shape).to(weight.dtype)
         if self.strength > 0:
             chip = torch.lerp(chip, crossbar.perturb(name, programmed, generator), self.strength)
         return chip if column is None else chip / column

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from aimc_robust.devices.moments import Moments, MomentTable, moment_table
 from aimc_robust.errors import InputError, require_whole
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.placement import Hardware
+from aimc_robust.hardware.config.placement import Hardware, check_condition
 from aimc_robust.hardware.config.weight_layout import relative_weights
 from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
@@ -108,6 +108,7 @@ def model_moments(
     Raises:
         InputError: if a time is given without a crossbar, or the model cannot be programmed.
     """
+    check_condition(condition)
     if not isinstance(condition, Hardware):
         if time_s:
             raise InputError(f"time_s belongs to a crossbar, got time_s={time_s:g} without a crossbar.")

@@ -33,6 +33,7 @@ class Chip:
             time 0 over the present one, of the same chip (global drift compensation; V. Joshi et al., Nat. Commun. 11,
             2473, 2020).
         layers: Names of the layers whose arrays are programmed; all others compute exactly. None: all.
+        checked: Whether weights, biases and states have to be finite, which waits for a GPU.
     """
 
     axes: Axes
@@ -40,6 +41,7 @@ class Chip:
     cycle: int = 0
     drift_compensation: bool = False
     layers: frozenset[str] | None = None
+    checked: bool = True
 
     def holds(self, weight: AnalogWeight) -> bool:
         """Return whether a weight matrix is programmed."""
@@ -64,11 +66,20 @@ class Chip:
         """Return `matrix` of a weight as this chip's arrays represent it at a time."""
         if crossbar.wires is not None:
             draws = self.draws(weight)
-            arrays = program_banks(crossbar, weight, matrix, draws, time_s=time_s, with_variances=False)
+            arrays = program_banks(
+                crossbar, weight, matrix, draws, time_s=time_s, with_variances=False, checked=self.checked
+            )
             return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
         device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
         return programmed_weights(
-            device, layout, matrix, generator, time_s=time_s, cycle=self.cycle, layer=weight.array_owner
+            device,
+            layout,
+            matrix,
+            generator,
+            time_s=time_s,
+            cycle=self.cycle,
+            layer=weight.array_owner,
+            checked=self.checked,
         )
 
 
@@ -125,10 +136,10 @@ class ProgrammedMatrix:
         )
 
 
-def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight) -> Tensor:
+def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight, *, checked: bool = True) -> Tensor:
     """Append bias rows to a weight matrix, each with 1/n of the bias; raise InputError if the bias is not finite."""
     matrix = weight.filters_first().flatten(1)
-    if weight.bias is not None and not torch.isfinite(weight.bias).all():
+    if checked and weight.bias is not None and not torch.isfinite(weight.bias).all():
         raise InputError(f"the bias of the layer {weight.layer!r} holds NaN or infinity.")
     if not crossbar.arrays.bias_rows or weight.bias is None:
         return matrix
@@ -156,7 +167,7 @@ def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
 
 def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: Tensor) -> None:
     """Raise InputError if what was programmed is NaN or infinite, which a card with extreme numbers can cause."""
-    for tensor in values:
+    for tensor in values if chip.checked else ():
         if not all_finite(tensor):
             raise InputError(
                 f"{crossbar.device.cell.name}: at time_s = {chip.time_s:g} s the layer {weight.layer!r} has NaN or "
@@ -175,23 +186,29 @@ def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
     It is 1 if a mean is 0, which leaves nothing to measure it from.
     """
     before, now = (fresh - zero).abs().mean(), currents.abs().mean()
-    limits = torch.finfo(currents.dtype)
-    if not limits.tiny <= float(now) <= limits.max or not limits.tiny <= float(before) <= limits.max:
+    if currents.is_cpu:
+        limits = torch.finfo(currents.dtype)
+        if not limits.tiny <= float(now) <= limits.max or not limits.tiny <= float(before) <= limits.max:
+            before, now = (fresh.double() - zero).abs().mean(), currents.double().abs().mean()
+    elif currents.device.type != "mps":  # which has no float64; others need not wait to see whether it is needed
         before, now = (fresh.double() - zero).abs().mean(), currents.double().abs().mean()
-    return (before / now).to(currents.dtype) if before > 0 and now > 0 else torch.ones_like(now, dtype=currents.dtype)
+    return torch.where((before > 0) & (now > 0), before / now, 1.0).to(currents.dtype)
 
 
 def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> ProgrammedMatrix:
     """Program one weight matrix onto arrays."""
-    matrix = with_bias_rows(crossbar, weight)
-    banks, variances, currents, limit = program_banks(crossbar, weight, matrix, chip.draws(weight), time_s=chip.time_s)
+    matrix = with_bias_rows(crossbar, weight, checked=chip.checked)
+    banks, variances, currents, limit = program_banks(
+        crossbar, weight, matrix, chip.draws(weight), time_s=chip.time_s, checked=chip.checked
+    )
     factors, offset = crossbar.factors
     scale = limit
-    if chip.compensates and (currents * limit).any():
+    if chip.compensates:
         zero = zero_weight(crossbar, limit)
         fresh = chip.programmed_weights(crossbar, weight, matrix)
         alpha = _compensation(fresh, currents * limit, zero)
-        scale, offset = limit * alpha, offset / float(alpha)  # the currents are corrected, not the offset
+        scale = limit * alpha
+        offset = offset / float(alpha) if offset else offset  # the currents are corrected, not the offset
     now = (currents + offset) * scale
     check_states(crossbar, weight, chip, now, *variances)
     inputs = weight.filters_first()[0].numel()

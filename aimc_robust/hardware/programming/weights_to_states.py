@@ -31,17 +31,26 @@ class Cells(NamedTuple):
 
 
 def program_matrix(
-    device: Device, layout: WeightLayout, matrix: Tensor, draws: LayerDraws, *, time_s: float = 0.0, layer: str = ""
+    device: Device,
+    layout: WeightLayout,
+    matrix: Tensor,
+    draws: LayerDraws,
+    *,
+    time_s: float = 0.0,
+    layer: str = "",
+    checked: bool = True,
 ) -> Cells:
     """Program a matrix (outputs, inputs) onto devices of one chip; half precision is computed in float32.
 
-    Order of operations: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2).
+    Order of operations: clip to the weight limit, map, round to levels, errors, clip (CrossSim 3.2). `checked`: see
+    `WeightLayout.weight_limit`.
 
     Raises:
         InputError: if weights are not finite, or the weight percentile is 0.
     """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit, stuck = layout.weight_limit(exact, layer=layer), stuck_states(device, layout, exact, layer)
+    limit = layout.weight_limit(exact, layer=layer, checked=checked)
+    stuck = stuck_states(device, layout, exact, layer)
     fresh = stuck if stuck is None or device.fault_map is None else device.fault_map.fresh_states(layer, stuck)
     return Cells(_states(device, layout, exact, limit, draws, time_s, stuck, fresh), limit)
 
@@ -55,10 +64,12 @@ def programmed_weights(
     time_s: float = 0.0,
     cycle: int = 0,
     layer: str = "",
+    checked: bool = True,
 ) -> Tensor:
     """Compute `read_back` of `program_matrix` with the draws of a generator, block by block of the outputs."""
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit, draws = layout.weight_limit(exact, layer=layer), layer_draws(generator, cycle=cycle, in_blocks=True)
+    limit = layout.weight_limit(exact, layer=layer, checked=checked)
+    draws = layer_draws(generator, cycle=cycle, in_blocks=True)
     stuck = stuck_states(device, layout, exact, layer)
     weights = torch.empty(exact.shape, dtype=exact.dtype, device=exact.device)
     for rows in _blocks(exact, generator):
@@ -128,10 +139,13 @@ def set_stuck(states: Tensor, stuck: Tensor) -> Tensor:
     return torch.where(stuck.isnan(), states, stuck)
 
 
-def faulty_weights(device: Device, layout: WeightLayout, matrix: Tensor, *, layer: str = "") -> Tensor:
+def faulty_weights(
+    device: Device, layout: WeightLayout, matrix: Tensor, *, layer: str = "", checked: bool = True
+) -> Tensor:
     """Compute the weights that a chip with the stuck devices of the fault map, and no other error, represents."""
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    limit, stuck = layout.weight_limit(exact, layer=layer), stuck_states(device, layout, exact, layer)
+    limit = layout.weight_limit(exact, layer=layer, checked=checked)
+    stuck = stuck_states(device, layout, exact, layer)
     states = target_states(device, layout, exact, limit)
     if stuck is not None:
         states = (set_stuck(target, faults) for target, faults in zip(states, stuck, strict=True))

@@ -32,7 +32,8 @@ from aimc_robust.report.comparison.rankings import (
     rank_methods,
 )
 from aimc_robust.statistics.estimate import Estimate
-from aimc_robust.statistics.paired_difference import Key, compare_pairs
+from aimc_robust.statistics.estimate_keys import Key
+from aimc_robust.statistics.paired_difference import compare_pairs
 from aimc_robust.statistics.primary_metric import PrimaryMetric, metric_of
 from aimc_robust.targets.target import Target
 

@@ -12,7 +12,8 @@ from typing import Literal
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.statistics.estimate import Estimate, best_of
-from aimc_robust.statistics.paired_difference import Comparison, Key
+from aimc_robust.statistics.estimate_keys import Key
+from aimc_robust.statistics.paired_difference import Comparison
 from aimc_robust.targets.target import CrossbarTarget, Target
 
 Comparisons = Mapping[tuple[Key, Key], Comparison]

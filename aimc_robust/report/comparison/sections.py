@@ -30,7 +30,7 @@ from aimc_robust.report.page_model import (
     Table,
     codes,
 )  # fmt: skip
-from aimc_robust.statistics.paired_difference import Key
+from aimc_robust.statistics.estimate_keys import Key
 from aimc_robust.targets.target import CrossbarTarget
 
 

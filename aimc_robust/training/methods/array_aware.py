@@ -166,6 +166,7 @@ class ArrayAware(Method):
             time_s=self._draw_time(axes),
             drift_compensation=self.drift_compensation,
             layers=None if self.scope == "weights" else self._layers(inner),
+            checked=next(inner.parameters()).is_cpu,  # on a GPU, the loss shows at the end of the epoch what diverged
         )
         noisy: AbstractContextManager[nn.Module] = nullcontext(model)
         if self.noise is not None:

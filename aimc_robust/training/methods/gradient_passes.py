@@ -152,18 +152,31 @@ def _is_uncleared(zeros: Tensor | None, gradient: Tensor | None) -> bool:
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:
     """Return the loss of one labelled batch as a scalar tensor; raise InputError for other batches or losses."""
-    return loss_and_items(model, loss_fn, batch)[0]
+    if isinstance(loss_fn, Distillation):
+        return loss_fn.loss(model, batch)
+    return _loss_and_labels(model, loss_fn, batch)[0]
 
 
 def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tuple[Tensor, int]:
-    """Return the loss of one labelled batch as a scalar tensor, and over how many items it is a mean."""
+    """Return the loss of one labelled batch as a scalar tensor, and over how many items it is a mean.
+
+    Counting the items waits for a GPU.
+    """
     if isinstance(loss_fn, Distillation):
         return loss_fn.loss_and_items(model, batch)
+    loss, labels = _loss_and_labels(model, loss_fn, batch)
+    task = loss_fn if isinstance(loss_fn, Task) else loss_fn.task if isinstance(loss_fn, TaskLoss) else None
+    return loss, examples_in(labels) if task is None else task.count(labels)
+
+
+def _loss_and_labels(
+    model: nn.Module, loss_fn: Callable[[Any, Any], Tensor] | Task, batch: Batch
+) -> tuple[Tensor, Any]:
     if isinstance(loss_fn, Task):
         loss_fn = TaskLoss(loss_fn)
     if isinstance(loss_fn, TaskLoss):
         outputs, labels = loss_fn.task.run(model, batch)
-        return loss_fn(outputs, labels), loss_fn.task.count(labels)
+        return loss_fn(outputs, labels), labels
     wrong = next((part for part in parts(batch) if isinstance(part, np.ndarray | list | str | float)), None)
     if wrong is not None or not isinstance(batch, tuple | list | Mapping):
         raise InputError(
@@ -184,7 +197,7 @@ def loss_and_items(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> tup
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         remedy = "take its mean" if isinstance(loss, Tensor) else "return the tensor itself"
         raise InputError(f"loss_fn must return a scalar, got {_describe(loss)}; {remedy}.")
-    return loss, examples_in(labels)
+    return loss, labels
 
 
 def _describe(value: object) -> str:

@@ -311,6 +311,7 @@ BAD = {
     "a value that cannot be": ({}, ("--set", "rows=many"), ["rows"]),
     "a precision of 0": ({}, ("--precision", 0), ["half-width above 0"]),
     "a precision of one chip": ({}, ("--precision", 1, "--chips", 1), ["at least 2 chips"]),
+    "an accelerator that is not there": ({}, ("--accelerator", "tpu"), ["'tpu'", "use auto or cpu"]),
     "a yield of nothing": ({}, ("--threshold", "nan"), ["threshold"]),
 }
 

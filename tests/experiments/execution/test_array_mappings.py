@@ -10,7 +10,8 @@ from aimc_robust.experiments.execution.array_mappings import array_mappings
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.evaluation.sections import devices
-from aimc_robust.report.mapping_section import array_figures, mapping_rows, mapping_sections
+from aimc_robust.report.mapping_section import array_figures, mapping_sections
+from aimc_robust.report.mapping_table import mapping_rows
 from aimc_robust.targets.target import CrossbarTarget, DigitalTarget
 
 SMALL, LARGE = Crossbar("rram-wan2022", rows=16), Crossbar("sonos-agrawal2022")

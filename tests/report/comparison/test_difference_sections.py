@@ -11,7 +11,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
 from aimc_robust.report.comparison.difference_sections import summary
 from aimc_robust.report.write import write_report
-from aimc_robust.statistics.paired_difference import holm
+from aimc_robust.statistics.multiple_testing import holm
 
 TARGETS = ["digital", "gaussian-0.2", "rram-wan2022"]
 
