@@ -76,6 +76,7 @@ def trained(device, folder, *, stop_after=None):
     )
 
 
+@pytest.mark.slow  # it imports Lightning Fabric
 def test_a_training_stops_early_saves_and_resumes_as_on_the_cpu(accelerator, tmp_path):
     expected = trained(torch.device("cpu"), tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -16,17 +16,22 @@ from aimc_robust import (
     SGD,
     AdaptiveSAM,
     ArrayAware,
+    Augmentation,
     Crossbar,
     Distillation,
     FaultMap,
     Gaussian,
+    Images,
     Laplace,
     MixedRWP,
     Ramp,
     RobustOptimizer,
+    TrainingConfig,
     WeightClipping,
     calibrate,
 )
+from aimc_robust.tasks.registry import as_task
+from aimc_robust.training.epoch import train_epoch
 
 pytestmark = pytest.mark.gpu
 
@@ -121,6 +126,30 @@ def test_ranges_that_are_found_in_training_are_read_once(name, accelerator):
         found = updated(build(), accelerator, count=1, inside=waits)
     assert len(transfers.to_host) - len(found) <= most  # the test reads each tensor too
     assert_same(found, updated(build(), torch.device("cpu"), count=1), accelerator, name)
+
+
+def test_an_epoch_is_read_as_often_whatever_the_number_of_its_updates(accelerator):
+    """Once for whether its losses are finite and once for their mean; its images are drawn on the CPU at its start."""
+    pixels, labels = torch.arange(64 * 36).reshape(64, 1, 6, 6).remainder(251).to(torch.uint8), torch.arange(64) % 3
+    images = Images(pixels, labels, mean=[0.5], std=[0.2], augmentation=Augmentation(crop=1, flip=True, cutout=2))
+    images, model, seen = images.to(accelerator), net().train().to(accelerator), []
+    for batch_size in (32, 8):
+        config = TrainingConfig(epochs=1, batch_size=batch_size, clip_norm=1.0, weight_clipping=WeightClipping(std=2.5))
+        with waits(accelerator) as transfers:
+            train_epoch(
+                model,
+                MixedRWP(sigma=0.05),
+                config,
+                config.base_optimizer(model),
+                images,
+                as_task(None),
+                train_seed=0,
+                epoch=1,
+                autocast=lambda: torch.autocast(accelerator.type, dtype=torch.bfloat16),
+            )
+        seen.append(transfers)
+    assert len(seen[1].to_host) == len(seen[0].to_host) <= 2
+    assert len(seen[1].to_device) == len(seen[0].to_device)
 
 
 def test_a_method_that_reads_a_value_is_found(accelerator):
