@@ -63,7 +63,7 @@ def _block(block: model.Block, figures: Figures, level: int) -> list[str]:
         case model.Grid():
             return _blocks(block.blocks, figures, level)
         case model.Figure():
-            drawn = figures.get(id(block))
+            drawn = figures.get(id(block)) if block.in_markdown else None
             return [f"Figure `figures/{drawn.name}.svg`: {_text(block.caption or block.label)}"] if drawn else []
         case model.Section():
             inner = _blocks(block.blocks, figures, level + 1)

@@ -100,11 +100,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure; `draw` returns None if there is nothing to draw. `label` is for screen readers."""
+    """A figure; `draw` returns None if there is nothing to draw. `label` is for screen readers.
+
+    One that is not `in_markdown` is on the HTML page only: a table there says the same.
+    """
 
     draw: Callable[[], RenderedFigure | None]
     label: str
     caption: str = ""
+    in_markdown: bool = True
 
 
 @dataclass(frozen=True)

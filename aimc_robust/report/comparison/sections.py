@@ -9,7 +9,7 @@ from typing import Literal
 from aimc_robust.io.csv_text import csv_text
 from aimc_robust.plot.labels import axis_label, unit_in_brackets
 from aimc_robust.report import device_section, terms
-from aimc_robust.report.comparison import figures, table_files, text
+from aimc_robust.report.comparison import device_figures, figures, table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.landscapes import landscape_figure
 from aimc_robust.report.comparison.rankings import compensation_pairs
@@ -86,12 +86,27 @@ def estimates(content: ComparisonContent) -> Section:
         f"{title} under Gaussian weight noise of increasing strength, with 95 % intervals. All strengths use the same "
         "random draws, scaled.",
     )
+    over_time = Figure(
+        partial(device_figures.over_time, content),
+        f"{title} of each method over the time since programming",
+        f"Mean {metric.title} of the same chips over the time since programming; bands are 95 % intervals.",
+        in_markdown=False,
+    )
+    yields = Figure(
+        partial(device_figures.yields, content),
+        f"Yield of each method over the {metric.title}",
+        f"Share of the chips of each method that reach a value of the {metric.title}, on each device at its last time; "
+        f"of more than {device_figures.MAX_PANELS} devices on the first.",
+        in_markdown=False,
+    )
     blocks: list[Block | None] = [
         Filters(content.results.spec.labels, list(content.targets)),
         *_target_tables(content, title, partial(_estimate_cell, content)),
         Prose(f"{note} {sampling or ''}".strip()) if content.estimates else None,
         Files(table_files.estimate_files(content)),
         Grid([by_target, by_sigma]),
+        over_time,
+        yields,
     ]
     return Section(title, blocks)
 

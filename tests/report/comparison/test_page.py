@@ -90,7 +90,7 @@ def test_both_reports_hold_question_tables_devices_source_and_versions(finished_
         for line in summary:
             assert f"{float(line.split(',')[3]):.2f}" in text
     assert html.count("<svg") == 0  # figures are elements, not escaped text
-    assert (finished_comparison / "report.html").read_text().count("<svg") == 4
+    assert (finished_comparison / "report.html").read_text().count("<svg") == 5
 
 
 def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
@@ -187,7 +187,7 @@ def test_unusual_specs_have_a_report(write_quick_spec, run, tmp_path):
     assert "chips only" in page.text
     assert "noise ideal" in page.text
     assert "nan" not in page.text.lower()
-    assert html.count("<svg") == 4  # targets, training, and a curve for each target on a device: none over sigma
+    assert html.count("<svg") == 5  # targets, yields, training, and a curve for each device: none over sigma or time
 
 
 def test_methods_whose_seeds_do_not_overlap_are_not_compared(folder):

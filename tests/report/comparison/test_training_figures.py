@@ -123,7 +123,7 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
     means = means_of(comparison_with_diagnostics)
     assert (
         html.count("<svg")
-        == 4 + sum(map(len, figures.panel_groups(ACCURACY, figures.diagnostics_rows(means)).values())) + 2
+        == 5 + sum(map(len, figures.panel_groups(ACCURACY, figures.diagnostics_rows(means)).values())) + 2
     )
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
