@@ -21,6 +21,8 @@ from aimc_robust.targets.entries import reference_table
 from aimc_robust.targets.layer_entries import LayerTable
 from aimc_robust.targets.target import UNITS_S, CrossbarTarget, DeployableTarget, DigitalTarget, Target, time_label
 
+EVALUATED_ONCE = ".*: it is evaluated once"  # a warning
+
 
 def target_tables(
     devices: Sequence[str], times_s: Sequence[float], options: dict[str, Any], layers: Sequence[str] = ()
@@ -47,7 +49,8 @@ def target_tables(
         options = options | {"layers": _layer_places(layers, options)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        warnings.filterwarnings("default", message=LOST_COMPENSATION, category=UserWarning)
+        for message in (LOST_COMPENSATION, EVALUATED_ONCE):
+            warnings.filterwarnings("always", message=message, category=UserWarning)
         tables = [table for device in devices for table in _tables_of(device, times_s, options)]
         targets = [target for table in tables for target in build_targets(table)]
     if not tables:
@@ -75,12 +78,23 @@ def _tables_of(device: str, times_s: Sequence[float], options: dict[str, Any]) -
             f"--layer places layers of devices with arrays, and {target.name} is none; name a device, or leave "
             "--layer out."
         )
-    if not isinstance(target, CrossbarTarget) or not isinstance(table, dict) or "time_s" in table:
+    if not isinstance(target, CrossbarTarget) or not isinstance(table, dict):
+        _warn_of_times(f"{target.name} does not change with time", times_s)
+        return [table]
+    if "time_s" in table:
+        _warn_of_times(f"{target.name} has a time_s of its own", times_s)
         return [table]
     if not any(crossbar.device.cell.depends_on_time for crossbar in target.condition.crossbars):
+        _warn_of_times(f"{target.name} has a card without drift", times_s)
         times_s = times_s[:1]
     suffixes = {time_s: f"-{time_label(time_s)}" if time_s else "" for time_s in times_s}
     return [{**table, "name": f"{target.name}{suffix}", "time_s": time_s} for time_s, suffix in suffixes.items()]
+
+
+def _warn_of_times(reason: str, times_s: Sequence[float]) -> None:
+    if len(times_s) > 1:
+        left_out = ", ".join(map(time_label, times_s[1:]))
+        warnings.warn(f"{reason}: it is evaluated once, not at {left_out} too.", stacklevel=2)
 
 
 def _layer_places(texts: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:

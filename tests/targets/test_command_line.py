@@ -62,6 +62,7 @@ def test_a_value_cannot_have_keys_too():
         parse_settings(["adc=8", "adc.bits=8"])
 
 
+@pytest.mark.filterwarnings("ignore:rram-milo2021 has a card without drift")
 def test_devices_that_age_are_evaluated_at_each_time_and_others_at_the_first():
     tables = target_tables(["rram-milo2021", "sonos-agrawal2022"], [0.0, 3600.0, 86400.0], {})
     names = ["rram-milo2021", "sonos-agrawal2022", "sonos-agrawal2022-1h", "sonos-agrawal2022-1d"]
@@ -151,3 +152,25 @@ def test_a_table_that_is_no_toml_is_refused_with_an_example(device):
 def test_what_leaves_a_cards_limits_is_not_told_yet(recwarn):
     target_tables(["sonos-agrawal2022"], [3.0e9], {})
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("rram-milo2021", "rram-milo2021 has a card without drift: it is evaluated once, not at 1h, 1d too"),
+        ("gaussian-0.1", "gaussian-0.1 does not change with time: it is evaluated once, not at 1h, 1d too"),
+        (
+            '{device = "rram-wan2022-drift", time_s = 60}',
+            "has a time_s of its own: it is evaluated once, not at 1h, 1d",
+        ),
+    ],
+)
+def test_times_that_have_no_effect_are_named(device, words):
+    with pytest.warns(UserWarning, match=words):
+        assert len(target_tables([device], [0.0, 3600.0, 86400.0], {})) == 1
+
+
+def test_times_that_have_an_effect_are_used_without_a_word(recwarn):
+    assert len(target_tables(["rram-wan2022-drift"], [0.0, 3600.0], {})) == 2
+    assert len(target_tables(["rram-milo2021"], [0.0], {})) == 1
+    assert [str(warning.message) for warning in recwarn] == []

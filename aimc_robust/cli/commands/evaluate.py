@@ -126,8 +126,8 @@ def evaluate(
 
     Interrupt it at any time: run the same command again to continue. A higher --chips adds chips.
 
-    Example: aimc-robust evaluate rwp.safetensors --model net:build --data npz:images.npz --device rram-milo2021
-    --device sonos-agrawal2022 --times 0,1h,1d,5d --chips 25 --out results/rwp
+    Example: aimc-robust evaluate rwp.safetensors --model net:build --data npz:images.npz --device rram-wan2022-drift
+    --device sonos-agrawal2022 --times 0,1h,1d,2d --chips 25 --out results/rwp
     """
     from aimc_robust.cli.inputs import load_models
     from aimc_robust.cli.progress_display import progress_display

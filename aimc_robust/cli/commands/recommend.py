@@ -86,8 +86,8 @@ def recommend(
     of_task = [text for text in set_ or [] if text.lstrip().startswith("task.")]
     times_s = parse_times(time)
     options = parse_settings([text for text in set_ or [] if text not in of_task])
-    tables = target_tables([device], times_s, options, layer or ())
-    if len(times_s) != 1 or len(tables) != 1:
+    tables = target_tables([device], times_s, options, layer or ()) if len(times_s) == 1 else []
+    if len(tables) != 1:
         raise InputError(f"a recommendation needs one device at one time, got --device {device} --time {time}.")
     comparison = load_spec(spec, overrides=[*([f"task.kind={task}"] if task else []), *of_task])
     folder = out or Path("results") / f"{comparison.name}-{build_target(tables[0]).name}-advice"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from aimc_robust.cli.printed_table import print_table
@@ -29,6 +30,7 @@ def show(results: EvaluationResults) -> None:
     ]
     title = f"{heading(metric)}{unit_in_brackets(metric.unit)} on {summary['n'].max()} {items}"
     print_table(rows, title=title, names=2)
+    typer.echo(f"Normalization of inputs: {spec.images.normalization}.")
     if metric.is_proportion:
         Console().print(
             f"Another test set of {summary['n'].max()} {items} would change a mean {metric.title} by up to "

@@ -147,6 +147,11 @@ def recommend(
         if pretrained is None:
             return _train_baseline(spec, data, folder, data_folder, epochs, machine, progress).to(machine.device).eval()
         model = build_model(spec.model, data, seed=0, task=task)
+        if spec.data.validation == "split":
+            progress.note(
+                f"{weights} are measured on the spec's validation examples; if they were trained on those, the "
+                "accuracies are too high: use the spec and data_seed of the training, or data.validation=test."
+            )
         for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
             progress.note(f"{weights}: {note}")
         return model.to(machine.device).eval()
