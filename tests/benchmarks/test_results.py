@@ -14,6 +14,7 @@ from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult
 from published.overview import RESULTS, SCALES, agreement_table, claims_of, claims_table, counts_table, stored
 from support.paper_specs import NAMES, loaded
 
+from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.summary import summary_table
@@ -24,7 +25,8 @@ from aimc_robust.statistics.paired_difference import paired_difference
 Kept = tuple[str, str]  # paper/file of the spec, and its scale
 FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(loaded(name).name, scale))}
 SEVEN = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)] + ["m-rwp/table1-resnet18", "m-rwp/tableA1"]
-LANDED = {(name, scale) for name in SEVEN for scale in ("cpu-digits", "cpu-fashion", "mini")}
+CPU_SCALES = {"cpu-digits": "digits", "cpu-fashion": "Fashion-MNIST", "cpu-cifar-ten": "CIFAR-100"}
+LANDED = {(name, scale) for name in SEVEN for scale in (*CPU_SCALES, "mini")}
 
 
 @cache
@@ -80,20 +82,39 @@ def test_the_readme_counts_the_claims_and_states_each_as_the_rows_do(text):
     assert claims_table(all_claims()) in text
 
 
-@pytest.mark.parametrize(
-    ("scale", "data", "share"), [("cpu-digits", "digits", 0.8), ("cpu-fashion", "Fashion-MNIST", 0.6)]
-)
-def test_as_many_claims_are_settled_as_the_readme_counts(text, scale, data, share):
+@pytest.mark.parametrize("scale", CPU_SCALES)
+def test_as_many_claims_are_settled_as_the_readme_counts(text, scale):
     found = [claim for (_, at), claims in all_claims().items() if at == scale for claim in claims]
     states, reasons = [claim.state for claim in found], [claim.reason for claim in found]
-    assert len(found) - states.count(NOT_SETTLED) >= share * len(found)
     opposite = reasons.count("the opposite is settled")
     said = (
-        f"On {data}, {len(found) - states.count(NOT_SETTLED)} of the {len(found)} claims are settled: "
+        f"On {CPU_SCALES[scale]}, {len(found) - states.count(NOT_SETTLED)} of the {len(found)} claims are settled: "
         f"{states.count(HELD)} held and {states.count(NOT_HELD)} did not, {opposite} because the opposite is settled "
         f"and {states.count(NOT_HELD) - opposite} because any lead is below half a point"
     )
     assert said in " ".join(text.split())
+
+
+def test_at_least_four_in_five_claims_are_settled_on_some_data_set():
+    claims: dict[tuple[str, str], set[str]] = {}
+    for (name, _), found in all_claims().items():
+        for claim in found:
+            claims.setdefault((name, claim.text), set()).add(claim.state)
+    assert sum(states != {NOT_SETTLED} for states in claims.values()) >= 0.8 * len(claims)
+
+
+def test_what_recommend_says_of_noise_and_ramps_is_what_the_results_say():
+    texts = propose(0.05).reasons
+    assert "on three data sets here" in texts[0]
+    assert "was nowhere settled to be better" in texts[2]
+    for scale in CPU_SCALES:
+        noise = all_claims()["incorruptible-table1", scale]
+        assert {claim.state for claim in noise} == {HELD}
+        ramps = [
+            claim for claim in all_claims()["incorruptible-table3", scale] if "than any constant RWP" in claim.text
+        ]
+        assert len(ramps) == 8
+        assert HELD not in {claim.state for claim in ramps}
 
 
 def test_an_overview_has_a_row_for_each_claim_and_a_column_for_each_scale():
