@@ -92,6 +92,7 @@ def commands(page: str) -> list[list[str]]:
     lines = [line for block in blocks(page, "sh", "bash") for line in joined_lines(block.text)]
     lines += [line for line in joined_lines(re.sub(r"^ {4}", "", text_of(page), flags=re.MULTILINE)) if ours(line)]
     lines += [entry for block in blocks(page, "yaml") for entry in re.findall(r"aimc-robust .*", block.text)]
+    lines = [re.sub(r" > \S+", "", line) for line in lines]  # without where the output goes
     parts = [part for line in lines for part in re.split(r"&&|\|| -- ", line)]
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 

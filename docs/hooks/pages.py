@@ -2,7 +2,8 @@
 
 - Pages of the repository that `nav` names keep their path: CONTRIBUTING.md, benchmarks/README.md, ...
 - Files that a page links to travel with the site; links between pages lead to pages.
-- Reference pages are generated from the package (`reference.py`, `devices.py`).
+- Reference pages are generated from the package (`reference.py`, `devices.py`), pages of results and the gallery from
+  rows and by running commands (`results.py`, `gallery.py`).
 - Words of the glossary have anchors (`glossary.md#drift`).
 - The first `ar.NAME` and the first name of a device on a page lead to its reference.
 """
@@ -14,21 +15,36 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from devices import device_pages
+from gallery import gallery_files
 from mkdocs.structure.files import File
 from reference import API_PAGE_OF, reference_pages
+from results import result_files, result_names, result_page
 
 from aimc_robust.devices.library import card_names
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
-generated: dict[str, str | bytes] = {}  # content of each generated file, by its place in the site
+RESULT = re.compile(r"benchmarks/results/([^/]+)/report\.md")
+BOOST = {  # how much search prefers pages: what to do before what is, and the stored reports last
+    "how-to/train.md": 4.0,
+    "how-to/add-a-device.md": 4.0,
+    "how-to/transformers.md": 1.5,
+    "how-to/aihwkit-and-crosssim.md": 1.5,
+    "how-to/": 3.0,
+    "tutorials/": 2.0,
+    "explanation/": 1.5,
+    "reference/api/": 0.5,
+    "reference/examples.md": 0.2,
+    "benchmarks/results/": 0.1,
+}
+generated: dict[str, str | bytes | Path] = {}  # content of each generated file or its path, by its place in the site
 
 
 def on_config(config):
-    """Generate pages, and put them in the place of the entries of `nav` that end in `*`."""
+    """Generate pages, and put them in the place of the entries of `nav` with a `*`."""
     generated.clear()
-    generated.update(reference_pages() | device_pages())
-    reports = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/results/*/report.md"))
+    generated.update(reference_pages() | device_pages() | result_files() | gallery_files())
+    reports = [f"benchmarks/results/{name}/report.md" for name in result_names()]
     config.nav = _expand(config.nav, [*generated, *reports])
     return config
 
@@ -38,9 +54,10 @@ def _expand(entry, pages):
         return {key: _expand(value, pages) for key, value in entry.items()}
     if isinstance(entry, list):
         return [_expand(value, pages) for value in entry]
-    if entry.endswith("*"):
+    if "*" in entry:
         found = [page for page in pages if fnmatch(page, entry) and page.endswith(".md")]
-        return sorted(found, key=lambda page: (not page.endswith("index.md"), page))
+        found = sorted(found, key=lambda page: (not page.endswith("index.md"), page))
+        return [{name[1]: page} if (name := RESULT.fullmatch(page)) else page for page in found]
     return entry
 
 
@@ -53,7 +70,8 @@ def _pages_of(entry):
 def on_files(files, config):
     """Add generated pages, pages of the repository, and files that pages link to."""
     for uri, content in generated.items():
-        files.append(File.generated(config, uri, content=content))
+        path = {"abs_src_path": str(content)} if isinstance(content, Path) else {"content": content}
+        files.append(File.generated(config, uri, **path))
     for uri in _pages_of(config.nav):
         if files.get_file_from_path(uri) is None and (ROOT / uri).is_file():
             files.append(File.generated(config, uri, abs_src_path=str(ROOT / uri)))
@@ -70,13 +88,17 @@ def _target(page_uri, link):
     folder = posixpath.dirname(page_uri if page_uri in generated or (ROOT / page_uri).is_file() else f"docs/{page_uri}")
     path = posixpath.normpath(posixpath.join(folder, link))
     if (ROOT / path).is_dir():
-        path = posixpath.join(path, "README.md")
+        path = posixpath.join(path, "README.md" if (ROOT / path / "README.md").is_file() else "index.md")
     return {"README.md": "index.md"}.get(path, path.removeprefix("docs/"))
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Make links relative to places in the site, and link names to their reference."""
+    """Make links relative to places in the site, link names to their reference, and say how search ranks the page."""
     here = page.file.src_uri
+    if boost := next((value for start, value in BOOST.items() if here.startswith(start)), None):
+        page.meta["search"] = {"boost": boost}
+    if name := RESULT.fullmatch(here):
+        markdown = result_page(markdown, name[1], files.src_uris)
 
     def replaced(match):
         uri = _target(here, match[2])

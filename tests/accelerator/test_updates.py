@@ -17,6 +17,7 @@ from aimc_robust import (
     AdaptiveSAM,
     ArrayAware,
     Augmentation,
+    CellModel,
     Crossbar,
     Distillation,
     FaultMap,
@@ -24,6 +25,7 @@ from aimc_robust import (
     Images,
     Laplace,
     MixedRWP,
+    Parasitics,
     Ramp,
     RobustOptimizer,
     TrainingConfig,
@@ -38,6 +40,7 @@ pytestmark = pytest.mark.gpu
 LOSS = nn.CrossEntropyLoss()
 RAMP = Ramp(shape="linear", updates=9)
 PCM = Crossbar("pcm-nandakumar2019", read_noise=False)
+GIVEN = DAC(bits=6, full_scale=4.0, kind="sign-magnitude")
 ARRAYS = PCM.replace(dac=DAC(bits=6), adc=ADC(bits=8, gain_error=0.02, inl=0.01), rows=20)
 STUCK = Crossbar("rram-wan2022", read_noise=False, stuck=FaultMap({"4": torch.full((2, 3, 64), torch.nan).fill_(5.0)}))
 
@@ -64,14 +67,32 @@ METHODS = {
     ),
     "array-aware, learned output scales": lambda: ArrayAware(ARRAYS, ranges=ranges(), lam=0.5, output_scales="column"),
 }
-# They find converter ranges, which are numbers of the host: one transfer for the inputs and one for the currents of
-# each of two layers; learned ranges are found like this at first, and changed after one transfer for all layers.
+
+
+class OwnCell(CellModel):
+    name, unit, window, limits = "own-cell", "uS", (1.0, 10.0), (0.0, 20.0)
+
+    def programming_std(self, states):
+        return 0.1 * states
+
+
+# Values that an update reads on the host, at most, in two layers, and why.
 WAITING = {
+    # Converter ranges are numbers of the host: one transfer for the inputs and one for the currents of each layer.
     "array-aware, ranges of each batch": (lambda: ArrayAware(ARRAYS), 4),
-    "array-aware, learned ranges": (
-        lambda: ArrayAware(PCM.replace(dac=DAC(bits=6)), ranges="learned"),
-        5,
+    # Found like this at first, then changed after one transfer for all layers.
+    "array-aware, learned ranges": (lambda: ArrayAware(PCM.replace(dac=DAC(bits=6)), ranges="learned"), 5),
+    # The offset of this mapping is a number of the host, which the factor of the compensation changes.
+    "array-aware, drift compensation of the offset mapping": (
+        lambda: ArrayAware(PCM.replace(mapping="offset", dac=GIVEN), time_s=100.0, drift_compensation=True),
+        2,
     ),
+    # A percentile that is 0 is refused: it would clip all weights to 0.
+    "device-matched, weight percentile": (lambda: RWP(noise=PCM.replace(weight_percentile=0.99)), 2),
+    # IR drop beyond what is computed to 1 % is warned of or refused.
+    "array-aware, IR drop": (lambda: ArrayAware(PCM.replace(parasitics=Parasitics(row_ohm=1.0), dac=GIVEN)), 4),
+    # What a user's cell model returns is checked.
+    "device-matched, a cell model in Python": (lambda: RWP(noise=Crossbar(OwnCell())), 8),
 }
 
 
@@ -120,7 +141,7 @@ def test_an_update_gives_the_weights_of_the_cpu_without_a_wait(name, dtype, acce
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_ranges_that_are_found_in_training_are_read_once(name, accelerator):
+def test_the_waits_that_are_left_are_known(name, accelerator):
     build, most = WAITING[name]
     with waits(accelerator) as transfers:
         found = updated(build(), accelerator, count=1, inside=waits)
