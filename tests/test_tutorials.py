@@ -36,7 +36,7 @@ def test_a_notebook_states_its_run_time_and_is_stored_without_outputs(name):
     notebook = read(name)
     nbformat.validate(notebook)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert re.search(r"\*\*Run time: about .* on one core of a laptop\.\*\*", text)
+    assert re.search(r"\*\*Run time: \d+ seconds of processor time, one thread on an AMD EPYC\.\*\*", text)
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
     for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
         assert (FOLDER / link).exists(), link

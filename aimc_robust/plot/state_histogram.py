@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from aimc_robust.devices.limits import time_text
@@ -13,6 +14,8 @@ from aimc_robust.hardware.config.device_states import DeviceStates
 from aimc_robust.plot.axes import drawing_axes
 from aimc_robust.plot.labels import state_unit
 from aimc_robust.plot.style import COLORS, GRAY
+
+LINES = (COLORS[2], COLORS[1])
 
 
 def states(
@@ -53,16 +56,30 @@ def states(
     )
     edges = np.histogram_bin_edges(np.concatenate([target, programmed]), bins)
     when = f", {time_text(states.time_s)} later" if states.time_s else ""
+    counts = [np.histogram(values, edges)[0] for values in (target, programmed)]
+    ends = {end for name in names for end in states.windows[name]}
     with drawing_axes(ax, (5.2, 3.4)) as axes:
-        axes.stairs(np.histogram(target, edges)[0], edges, fill=True, color=GRAY, label="target")
-        counts = np.histogram(programmed, edges)[0]
-        axes.stairs(counts, edges, color=COLORS[2], linewidth=1.6, label=f"programmed{when}")
-        for end in sorted({end for name in names for end in states.windows[name]}):
-            axes.axvline(end, color=COLORS[0], linestyle=":", linewidth=1.0)
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7)
-        axes.set_xlabel(f"state [{state_unit(states.unit)}]")
-        axes.set_ylabel("devices")
+        draw_states(axes, edges, counts[0], {f"programmed{when}": counts[1]}, ends, states.unit)
         axes.set_title(names[0] if len(names) == 1 else f"{len(names)} layers", loc="left", fontsize=10)
         axes.legend()
     return axes
+
+
+def draw_states(
+    axes: Axes,
+    edges: npt.ArrayLike,
+    target: npt.ArrayLike,
+    programmed: Mapping[str, npt.ArrayLike],
+    window_ends: Iterable[float],
+    unit: str,
+) -> None:
+    """Draw counts of devices in the bins between `edges`: filled for the targets, a line for each of `programmed`."""
+    axes.stairs(target, edges, fill=True, color=GRAY, label="target")
+    for color, (label, counts) in zip(LINES, programmed.items(), strict=False):
+        axes.stairs(counts, edges, color=color, linewidth=1.6, label=label)
+    for end in sorted(window_ends):
+        axes.axvline(end, color=COLORS[0], linestyle=":", linewidth=1.0)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)
+    axes.set_xlabel(f"state [{state_unit(unit)}]")
+    axes.set_ylabel("devices")

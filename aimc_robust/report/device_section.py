@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,20 +34,23 @@ def device_section(
     groups: Sequence[Sequence[CrossbarTarget]],
     results: ResultsFolder[Any],
     ranges: RangesOf = lambda target: {},
+    pictures: Callable[[CrossbarTarget], Iterable[Figure]] = lambda target: (),
 ) -> Section | None:
     """Describe a device for each group of crossbar targets that differ in time only; None without groups.
 
-    `ranges` are the converter ranges of its layers, by how they were found.
+    `ranges` are the converter ranges of its layers, by how they were found; `pictures` stand below its curve.
     """
-    devices = [_device(group, ranges(group[0]), results.mappings) for group in groups]
-    share, pictures = Prose(f"Analog share: {results.coverage}"), array_figures(results.mappings, groups)
-    blocks: list[Block] = [share, *pictures, Grid(devices)]
+    devices = []
+    for first, *later in groups:
+        folded = [_range_table(how, spans) for how, spans in ranges(first).items()]
+        folded += mapping_sections(results.mappings, first.name)
+        devices.append(_device([first, *later], list(pictures(first)), folded))
+    share, mapped = Prose(f"Analog share: {results.coverage}"), array_figures(results.mappings, groups)
+    blocks: list[Block] = [share, *mapped, Grid(devices)]
     return Section("Devices", blocks) if devices else None
 
 
-def _device(
-    targets: Sequence[CrossbarTarget], ranges: Mapping[str, LayerSpans], mappings: Sequence[Mapping[str, Any]]
-) -> Section:
+def _device(targets: Sequence[CrossbarTarget], pictures: Sequence[Figure], folded: Sequence[Section]) -> Section:
     target = targets[0]
     cell, drift = target.crossbar.device.cell, "it has no drift"
     if cell.drift_limits_s is not None:
@@ -56,10 +59,9 @@ def _device(
     figure = Figure(partial(device_figure, target.name, target.crossbar), f"Programming error of {target.name}")
     placement = target.placement
     blocks = [] if placement is None else _placed_layers(target.name, placement)
-    converters = [_range_table(how, spans) for how, spans in ranges.items()]
     description = Prose(f"{cell.description}. {describe_target(targets)}. {validity}")
-    source, arrays = Prose(_source(cell.provenance)), mapping_sections(mappings, target.name)
-    return Section(target.name, [description, figure, source, *blocks, *converters, *arrays], target=target.name)
+    made = [description, figure, *pictures, Prose(_source(cell.provenance)), *blocks, *folded]
+    return Section(target.name, made, target=target.name)
 
 
 def _range_table(how: str, spans: LayerSpans) -> Section:

@@ -14,6 +14,7 @@ from torch import nn
 
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ExperimentSize
+from aimc_robust.experiments.evaluate.device_pictures import record_device_pictures
 from aimc_robust.experiments.evaluate.explain import attribute_models, predict_models
 from aimc_robust.experiments.execution.array_mappings import array_mappings
 from aimc_robust.experiments.execution.dry_run import describe_coverage, dry_run_metrics, dry_run_targets
@@ -119,6 +120,8 @@ def evaluate_models(
             progress.finished(runner.trial, means)
         results.write_tables()
         firsts = {runner.trial.model: runner for runner in reversed(runners)}  # the first of each label
+        with _on_device(runners[:1], device):
+            record_device_pictures(runners[0])
         explained = [runner for runner in runners if runner is firsts[runner.trial.model]]
         with _on_device(explained, device):
             if attribution_chips is not None:

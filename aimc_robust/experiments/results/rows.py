@@ -68,6 +68,8 @@ EXPLANATIONS: dict[str, Any] = {
     "prediction": object_with(**_MODEL),
     "prediction_layers": object_with(**_MODEL, layer=str),
     "validity": object_with(**_MODEL, scale=float),
+    "state_counts": object_with(**_MODEL, bin=int),
+    "signals": object_with(**_MODEL, layer=str, quantity=str, bank=int),
 }
 """The columns that identify a row of each explanation; of several rows, say with more chips, the last one counts."""
 

@@ -14,6 +14,7 @@ from aimc_robust.plot.labels import axis_label, unit_in_brackets
 from aimc_robust.report import device_section, terms
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import EvaluationContent
+from aimc_robust.report.evaluation.device_pictures import device_pictures
 from aimc_robust.report.formatting import MISSING, format_interval, format_number
 from aimc_robust.report.metric_text import (
     at_least,
@@ -220,7 +221,8 @@ def differences(content: EvaluationContent) -> Section | None:
 
 def devices(content: EvaluationContent) -> Section | None:
     """Describe the devices."""
-    return device_section.device_section(content.devices, content.results)
+    pictures = partial(device_pictures, content)
+    return device_section.device_section(content.devices, content.results, pictures=pictures)
 
 
 def noises(content: EvaluationContent) -> Section | None:

@@ -30,7 +30,8 @@ from aimc_robust.statistics.t_interval import hall_interval
 from aimc_robust.statistics.two_stage_sampling import chips_needed
 from aimc_robust.tasks.metrics import RESERVED
 
-TABLES = ("evaluations", "summary", "differences", "attribution", "prediction", "prediction_layers", "validity")
+EXPLAINED = ("attribution", "prediction", "prediction_layers", "validity", "state_counts", "signals")
+TABLES = ("evaluations", "summary", "differences", *EXPLAINED)
 
 
 def table_of(folder, name="evaluations"):

@@ -37,7 +37,11 @@ POINT = {"landscape": "plane", "point": 0, "accuracy": 90.0, "loss": 0.5, "n": 1
 EPOCH = {"epoch": 1, "accuracy": 90.0}
 LAYER = {"inputs": [0.0, 1.0], "outputs": []}
 STORED = {"layers": {"fc": LAYER}, "found_with": None}
-EXPLAINED = {"model": "a", "train_seed": 0, "target": "b", "kind": "c", "name": "d", "layer": "e", "scale": 1.0}
+EXPLAINED = {"model": "a", "train_seed": 0, "target": "b", "kind": "c", "name": "d", "layer": "e", "scale": 1.0} | {
+    "bin": 0,
+    "quantity": "input",
+    "bank": 0,
+}
 PRUNED = {"name": "half", "noise": "pruned", "share": 0.5}  # a kind of an extended installation
 NO_VALUES = [None, 3, "text", True]
 MAPPING = {"network": "a", "targets": ["b"], "inputs": [[1, 2]], "layers": [], "total": {}}

@@ -233,7 +233,7 @@ def test_every_prediction_of_the_page_stands_beside_the_chips_of_its_model(folde
 
 def test_every_figure_and_its_caption_is_in_the_markdown(folder, page):
     text = (folder / "report.md").read_text()
-    named = re.findall(r"^Figure `(figures/.+)`: .+", text, flags=re.MULTILINE)
+    named = re.findall(r"^Figure `(figures/[^`]+)`: .+", text, flags=re.MULTILINE)
     assert len(named) == len(page.pictures)
     assert sorted(named) == sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*.svg"))
     checks = frame(folder, "validity")
@@ -294,8 +294,9 @@ def test_every_picture_is_described_and_no_id_is_there_twice(page):
     labels = [picture["aria-label"] for picture in page.pictures]
     assert all(picture["role"] == "img" for picture in page.pictures)
     assert all(labels)
-    # chips, times, yields, 2 pictures for each of 4 attributions, 3 predictions for each of 2 models, 2 devices
-    assert len(labels) == 3 + 8 + 6 + 2
+    # chips, times, yields, 2 pictures for each of 4 attributions, 3 predictions for each of 2 models, 2 devices, their
+    # states, and the inputs and currents of one of them
+    assert len(labels) == 3 + 8 + 6 + 2 + 2 + 2
     assert len(page.ids) == len(set(page.ids))
 
 
@@ -327,7 +328,7 @@ def pages(folder):
 def test_report_rebuilds_the_same_bytes_from_the_rows_and_another_row_makes_another_page(small, monkeypatch, capsys):
     folder, *_ = small
     before = pages(folder)
-    kept = {"question.json", "runs", "notes.json", "coverage.json", "environment.json"}
+    kept = {"question.json", "runs", "notes.json", "coverage.json", "environment.json", "state_counts.jsonl"}
     for path in folder.iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
