@@ -3,6 +3,7 @@ fit a screen and a phone, and are searched offline."""
 
 import ast
 import html
+import importlib
 import json
 import re
 import shutil
@@ -57,6 +58,19 @@ def test_the_pictures_of_crossbars_are_what_their_script_draws():
     assert done.returncode == 0, done.stderr
     for name, text in json.loads(done.stdout).items():
         assert (ROOT / "docs/explanation" / name).read_text(encoding="utf-8") == text, name
+
+
+@pytest.mark.parametrize("table", ["DataSpec", "CrossbarTable", "TrainingTable", "rwp"])
+def test_every_key_of_a_table_of_specs_has_a_meaning(table, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs/hooks"))
+    reference = importlib.import_module("reference")
+    page = reference.spec_page(reference.spec_schema())
+    section = page.split(f"\n## {table}\n")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in re.findall(r"^\| `.*$", section, re.M)
+    ]
+    assert len(rows) >= 10
+    assert [row[0] for row in rows if len(row) != 4 or len(row[-1]) < 10] == []
 
 
 @pytest.fixture(scope="module")

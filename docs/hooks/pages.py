@@ -4,6 +4,7 @@
 - Files that a page links to travel with the site; links between pages lead to pages.
 - Reference pages are generated from the package (`reference.py`, `devices.py`), pages of results and the gallery from
   rows and by running commands (`results.py`, `gallery.py`).
+- Words of the glossary have anchors (`glossary.md#drift`).
 - The first `ar.NAME` and the first name of a device on a page lead to its reference.
 """
 
@@ -105,7 +106,13 @@ def on_page_markdown(markdown, page, config, files):
         return f"{match[1]}{relative}{match[3] or ''}{match[4]}" if files.get_file_from_path(uri) else match[0]
 
     text = _outside_code(markdown, lambda line: LINK.sub(replaced, line))
+    if here == "reference/glossary.md":
+        text = re.sub(r"^\*\*([^*,]+)[^*]*\*\*", _with_anchor, text, flags=re.MULTILINE)
     return text if here.startswith("reference/") and here in generated else _outside_code(text, _linked(here))
+
+
+def _with_anchor(word):
+    return f"{word[0]}{{ #{word[1].lower().replace(' ', '-')} }}"
 
 
 def _linked(here):

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import typer
+from spec_keys import OVERRIDES, meanings, spec_models
 from typer.main import get_command
 
 import aimc_robust
@@ -112,7 +113,10 @@ def _options(command):
 
 
 def _escaped(text):
-    return re.sub(r"([|<*_\[\]])", r"\\\1", text or "")
+    """Escape what Markdown would interpret; within code only what ends a cell of a table."""
+    return re.sub(
+        r"`[^`\n]*`|[|<*_\[\]]", lambda m: m[0].replace("|", r"\|") if m[0][0] == "`" else f"\\{m[0]}", text or ""
+    )
 
 
 # Keys of specs -------------------------------------------------------------------------------------------------------
@@ -125,24 +129,29 @@ def spec_page(schema):
         "[spec.schema.json](spec.schema.json) is the schema itself, for editors. [Compare training methods]"
         "(../how-to/compare-methods.md) explains how specs are used. Defaults are those of a key that is left out."
     )
-    parts = [intro, "## The spec", _keys(schema["properties"])]
+    models = spec_models()
+    parts = [intro, "## The spec", _keys(schema["properties"], models[""])]
     for name, definition in schema["$defs"].items():
         if name == "Scale":
             parts += ["## Scale", "All keys of the spec again: those that `--scale NAME` replaces."]
             continue
+        if name in OVERRIDES:
+            whole = OVERRIDES[name]
+            parts += [f"## {name}", f"The keys of [{whole}](#{whole.lower()}) that a method has of its own."]
+            continue
         text = (definition.get("description") or "").split("\n\nAttributes:")[0]
         required = definition.get("required")
         needed = f"Required: {', '.join(f'`{key}`' for key in required)}." if required else ""
-        parts += [f"## {name}", _escaped(" ".join(text.split())), needed, _keys(definition["properties"])]
+        parts += [f"## {name}", _escaped(" ".join(text.split())), needed, _keys(definition["properties"], models[name])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _keys(properties):
-    rows = []
+def _keys(properties, model):
+    rows, said = [], meanings(model)
     for key, value in properties.items():
         default = json.dumps(value["default"]) if value.get("default") is not None else ""
         default = f"`{default}`" if default else ""
-        rows.append(f"| `{key}` | {_kind(value)} | {default} | {_escaped(value.get('description', ''))} |")
+        rows.append(f"| `{key}` | {_kind(value)} | {default} | {_escaped(value.get('description') or said.get(key))} |")
     return "| key | values | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
 
 
