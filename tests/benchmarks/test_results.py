@@ -157,7 +157,8 @@ def test_the_numbers_of_the_summary_are_the_rows(text):
         paired_difference(estimates["rwp-0.06", target], estimates["sgd", target])
         for target in ("digital", "gaussian-0.07")
     ]
-    short = " ".join(text[text.index("**Length of training**") : text.index("All claims:")].split())
+    words = " ".join(text.split())
+    short = words[words.index("**Length of training**") : words.index("### What was run")]
     stated = re.findall(r"([+-]\d+\.\d \[[^\]]+\])", short)
     assert stated == [f"{d.mean:+.1f} [{d.ci[0]:.1f}, {d.ci[1]:.1f}]" for d in found]
 
