@@ -19,6 +19,7 @@ from aimc_robust.tasks.task import Task
 
 BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
+SYSTEMATIC = 0.5  # share of the mean square error from which compensation comes before training
 
 
 def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task) -> Deployment:
@@ -57,3 +58,30 @@ def measure_device(
         "examples": len(data.split("validation")[1]),
         "layers": json.loads(layers.to_json(orient="records")),
     }
+
+
+def before_training(measured: dict[str, Any], device: CrossbarTarget) -> tuple[str, ...]:
+    """Return what to consider before another training, a sentence each, from the values of `measure_device`."""
+    remarks = []
+    share = systematic_share(measured["layers"])
+    ages = any(crossbar.device.cell.depends_on_time for crossbar in device.condition.crossbars) and device.time_s > 0
+    if ages and share >= SYSTEMATIC and "drift" not in measured["compensation"]:
+        remarks.append(
+            f"{100 * share:.0f} % of the mean square error is systematic, as drift is, and noise in training is not: "
+            'first measure the device with compensation = ["drift"].'
+        )
+    low, high = measured["device_interval"]
+    if low <= measured["digital"] <= high:
+        remarks.append(
+            f"On {measured['examples']} validation examples and {measured['chips']} chips the device costs "
+            "nothing that is settled: plain SGD may do."
+        )
+    return tuple(remarks)
+
+
+def systematic_share(layers: list[dict[str, Any]]) -> float:
+    """Return the systematic share of the mean square error over all weights, from rows of `layer_errors`."""
+    known = [layer for layer in layers if layer["rms_layer_max"] is not None]
+    whole = sum(layer["weights"] * layer["rms_layer_max"] ** 2 for layer in known)
+    random = sum(layer["weights"] * layer["std_layer_max"] ** 2 for layer in known)
+    return 1.0 - random / whole if whole else 0.0

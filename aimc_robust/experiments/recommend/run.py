@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.arrays import array_settings
 from aimc_robust.experiments.recommend.digital_layers import digital_layers
-from aimc_robust.experiments.recommend.measurement import measure_device
+from aimc_robust.experiments.recommend.measurement import before_training, measure_device
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.sweep import measurement_identity, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
@@ -164,6 +164,7 @@ def recommend(
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MEASUREMENT, json.dumps(measurement, indent=1, allow_nan=False))
     proposal = propose(measurement["sigma"], identified=measurement["identified"], arrays=measurement.get("arrays"))
+    proposal = replace(proposal, reasons=(*before_training(measurement, device), *proposal.reasons))
     kept = None
     if required is not None:
         options |= {"required": required, "on_status": progress.note}
