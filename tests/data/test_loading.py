@@ -172,3 +172,9 @@ def test_classes_also_cuts_the_digits_down():
     assert {int(label) for part in (data.training, data.validation, data.test) for label in part[1]} == {0, 1, 2, 3}
     with pytest.raises(DataError, match=r"classes = 11.*0.*10.*0.*9"):
         load_data(DataSpec(name="digits", classes=11), data_seed=0, folder=Path())
+
+
+def test_data_say_how_they_are_normalized(tmp_path):
+    assert "training split" in from_npz(tmp_path).normalization
+    given = from_npz(tmp_path, spec={"mean": [0.0], "std": [1.0]})
+    assert given.normalization == "(pixel - mean) / std with mean [0.0] and std [1.0]"

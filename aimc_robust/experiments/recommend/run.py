@@ -152,6 +152,7 @@ def recommend(
                 f"{weights} are measured on the spec's validation examples; if they were trained on those, the "
                 "accuracies are too high: use the spec and data_seed of the training, or data.validation=test."
             )
+        progress.note(f"normalization of inputs, which the weights must know: {data.normalization}")
         for note in (*pretrained.notes, *load_weights(model, pretrained, source=str(weights))):
             progress.note(f"{weights}: {note}")
         return model.to(machine.device).eval()
