@@ -39,6 +39,12 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch):
+    """Processes of pytest-xdist have a width of a terminal, of which tests without one know nothing."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _same_random_numbers_in_any_order():
     if "torch" in sys.modules:  # which only tests import: the process that hands them out need not wait for it
         seed_global_generators(0)

@@ -47,7 +47,7 @@ def device_pictures(content: EvaluationContent, target: CrossbarTarget) -> Itera
             yield Figure(
                 partial(_ranges, shown.loc[sorted(worst)], quantity, target.name),
                 f"{words}: {target.name}",
-                f"{words}{of}{whose}: middle half and median, 0.01 to 99.99 % (lines), lowest and highest (dots).",
+                f"{words}{of}{whose}: middle half and median, quantiles 0.0001 and 0.9999 (lines), extremes (dots).",
             )
 
 

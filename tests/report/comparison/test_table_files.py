@@ -79,7 +79,7 @@ def test_every_row_of_latex_has_as_many_cells_as_the_tabular_has_columns(compari
 def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison):
     page = (finished_comparison / "report.html").read_text()
     drawn = sorted(path.stem for path in (finished_comparison / "figures").glob("*.svg"))
-    assert drawn == ["device-rram-wan2022", "sigma", "targets", "training"]
+    assert drawn == ["device-rram-wan2022", "sigma", "targets", "training", "yields"]
     for name in drawn:
         svg = (finished_comparison / "figures" / f"{name}.svg").read_text()
         assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
@@ -92,7 +92,7 @@ def test_figures_are_files_too_the_very_drawings_of_the_page(finished_comparison
 def test_all_files_are_the_same_bytes_for_the_same_rows(comparison_with_paper, tmp_path):
     folder = Path(shutil.copytree(comparison_with_paper, tmp_path / "copy"))
     made = [path for kind in ("tables/*", "figures/*", "report.*", "*.csv") for path in folder.glob(kind)]
-    assert len(made) == 7 + 8 + 2 + 2
+    assert len(made) == 7 + 10 + 2 + 2
     before = {path: path.read_bytes() for path in made}
     for path in made:
         path.unlink()
