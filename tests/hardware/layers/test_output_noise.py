@@ -26,7 +26,7 @@ def noise_of(crossbar: Crossbar, x: Tensor) -> np.ndarray:
 
 
 def p_values(noise: np.ndarray, std: np.ndarray) -> list[float]:
-    return [float(stats.kstest(column, "norm", (0.0, s)).pvalue) for column, s in zip(noise.T, std, strict=True)]
+    return [float(stats.kstest(column / s, "norm").pvalue) for column, s in zip(noise.T, std, strict=True)]
 
 
 SLICED = BitSliced(weight_bits=7, slices=2)  # digits of 3 bits with weights 1 and 8 of 63
