@@ -49,6 +49,13 @@ class Machine:
         require_type("accelerator", self.accelerator, str, example="text, such as 'cpu' or 'auto'")
         require_type("strategy", self.strategy, str, example="text, such as 'ddp' or 'auto'")
 
+    @classmethod
+    def for_evaluation(cls, accelerator: str, jobs: int | None) -> Machine:
+        """Return one device; `auto` is the CPU where processes are asked for, and instead of MPS (no float64)."""
+        machine = cls(accelerator=accelerator)
+        needs_cpu = accelerator == "auto" and (jobs is not None or machine.device.type == "mps")
+        return cls(accelerator="cpu") if needs_cpu else machine
+
     @property
     def processes(self) -> int:
         """Number of processes on all nodes."""

@@ -210,6 +210,23 @@ def test_an_accelerator_that_is_asked_for_is_used_or_refused(monkeypatch, found,
             machine.device  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("found", "accelerator", "jobs", "expected"),
+    [
+        ("cuda", "auto", None, "cuda"),
+        ("cuda", "auto", 2, "cpu"),
+        ("mps", "auto", None, "cpu"),
+        ("mps", "mps", None, "mps"),
+        ("cuda", "gpu", 2, "cuda"),  # which check_jobs then refuses
+        (None, "auto", None, "cpu"),
+    ],
+)
+def test_an_evaluation_is_on_the_accelerator_where_it_can_be(monkeypatch, found, accelerator, jobs, expected):
+    device = None if found is None else torch.device(found)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: device)
+    assert Machine.for_evaluation(accelerator, jobs).device.type == expected
+
+
 def test_processes_of_an_evaluation_are_on_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
     Machine(accelerator="cpu").check_jobs(2)

@@ -146,7 +146,7 @@ def evaluate(
     from aimc_robust.targets.command_line import parse_times, target_tables
     from aimc_robust.training.fabric import Machine
 
-    machine = Machine(accelerator="cpu" if jobs and accelerator == "auto" else accelerator)
+    machine = Machine.for_evaluation(accelerator, jobs)
     settings = parse_settings(set_ or [])
     task_table = parse_task(task, settings.pop("task", {}))
     built_task, data_settings = task_table.build(), settings.pop("data", {})

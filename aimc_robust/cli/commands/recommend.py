@@ -82,7 +82,7 @@ def recommend(
     from aimc_robust.targets.command_line import parse_times, target_tables
     from aimc_robust.training.fabric import Machine
 
-    machine = Machine(accelerator="cpu" if jobs and accelerator == "auto" else accelerator)
+    machine = Machine.for_evaluation(accelerator, jobs)
     of_task = [text for text in set_ or [] if text.lstrip().startswith("task.")]
     times_s = parse_times(time)
     options = parse_settings([text for text in set_ or [] if text not in of_task])
