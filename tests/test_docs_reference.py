@@ -176,7 +176,7 @@ def test_the_degrees_of_the_page_are_those_tried():
 
 @pytest.mark.slow
 def test_the_commands_fit_draw_and_verify(tmp_path):
-    lines = re.findall(r"^ *(aimc-robust .*)$", FITTING, re.MULTILINE)
+    lines = re.findall(r"^ *(aimc-robust (?:fit|verify) .*)$", FITTING, re.MULTILINE)
     commands = [shlex.split(line)[1:] for line in lines]
     assert [command[0] for command in commands] == ["fit", "verify", "verify", "verify"]
     measure("rram-milo2021", cells=300).to_csv(tmp_path / "measurements.csv", index=False)
