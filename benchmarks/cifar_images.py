@@ -1,10 +1,10 @@
-"""Write twenty classes of CIFAR-100 at 16 x 16 pixels, for the scales cpu-cifar-10 and cpu-cifar-20.
+"""Write twenty classes of CIFAR-100 at 16 x 16 pixels, for the scale cpu-cifar-ten (its first ten).
 
     python benchmarks/cifar_images.py benchmarks/data/cifar100.npz benchmarks/data
 
 A pixel is the mean of four. cifar100-16.npz: of the first 20 classes in the usual (alphabetical) order, the first 150
-training images of a class; for testing its 100 test images and the next 150 training images, because the number of test
-images limits how well two methods are told apart.
+training images of a class; for testing its 100 test images and the next 150 training images, because few test images
+make the intervals of differences wide.
 cifar100-16-tune.npz, for choosing settings: the first 400 training images of a class for training, the last 100 for
 testing.
 """
