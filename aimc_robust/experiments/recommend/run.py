@@ -109,7 +109,7 @@ def recommend(
         sweep: False stops after the proposal.
         required: Required value of the primary metric on the device: propose which layers to keep digital for it.
         jobs: Processes of the measurement, on the CPU; None: this process.
-        machine: Where models are trained and measured; None: the best available device.
+        machine: Where models are trained and measured; None: as `auto` of `Machine.for_evaluation`.
         progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
@@ -125,7 +125,7 @@ def recommend(
         raise InputError(
             f"a recommendation is for the native backend with folded BatchNorms: set them so in {device.name!r}."
         )
-    machine = machine or Machine()
+    machine = machine or Machine.for_evaluation("auto", jobs)
     machine.check_jobs(jobs)
     progress, task = progress or ExperimentProgress(), spec.task.build()
     if required is not None:
