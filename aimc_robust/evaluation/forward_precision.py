@@ -55,11 +55,11 @@ def forward_in(model: nn.Module, precision: Precision) -> Iterator[None]:
         with torch.autocast(device, torch.bfloat16):
             return forward(*args, **kwargs)
 
-    model.forward = with_autocast  # type: ignore[method-assign]  # a hook could not end the context after an error
+    model.forward = with_autocast  # a hook could not end the context after an error
     try:
         yield
     finally:
         if own is None:
             del model.forward
         else:
-            model.forward = own  # type: ignore[method-assign]
+            model.forward = own

@@ -27,13 +27,13 @@ def is_shard(value: Tensor) -> bool:
 
 def whole(value: Tensor) -> Tensor:
     """Return all values of a tensor. For a DTensor, every process must call it; then each has all values."""
-    return value.detach().full_tensor() if is_shard(value) else value  # type: ignore[operator]  # of DTensor
+    return value.detach().full_tensor() if is_shard(value) else value  # type: ignore[attr-defined]  # of DTensor
 
 
 @torch.no_grad()
 def local_part(value: Tensor) -> Tensor:
     """Return this process's part of a DTensor, and any other tensor as it is."""
-    return value.to_local() if is_shard(value) else value  # type: ignore[operator]  # of DTensor
+    return value.to_local() if is_shard(value) else value  # type: ignore[attr-defined]  # of DTensor
 
 
 @torch.no_grad()
