@@ -39,7 +39,7 @@ def _code_reason(module: nn.Module, shards: bool) -> str:
         return "is sharded over processes (FSDP); load its full state_dict into a plain model"
     if is_sharded(module) and not shards:
         return (
-            "is sharded over processes (FSDP2), which only training methods in a loop of your own accept, with "
+            "is sharded over processes (FSDP2), which method.backward alone accepts, with "
             "fully_shard on the whole model too; load its full state_dict into a plain model"
         )
     if hasattr(module, "_packed_params"):

@@ -141,7 +141,7 @@ def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: 
     if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):
         raise InputError(
             f"the strategy {type(fabric.strategy).__name__} splits the model, but `train` and its checkpoints "
-            "have whole weights; use `auto` or `ddp`, or fully_shard in a loop of your own around method.backward."
+            "have whole weights; use `auto` or `ddp`, or, for fully_shard, method.backward in another loop."
         )
     if fabric.world_size != world()[1]:
         raise InputError(

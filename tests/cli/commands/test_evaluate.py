@@ -124,20 +124,20 @@ def command(tmp_path, *more, weights="good.safetensors", model="desk_net:build",
 
 def test_forward_passes_in_bf16_are_named_in_rows_and_report(call, tmp_path):
     quiet = command(tmp_path, "--set", "read_noise=false", device="rram-milo2021")
-    code, out, err = call(*quiet, "--forward-precision", "bf16-mixed")
+    code, _, err = call(*quiet, "--forward-precision", "bf16-mixed")
     assert code == 0, err
     table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
     assert set(table["forward_precision"]) == {"bf16-mixed"}
     assert "forward_precision" not in pd.read_csv(tmp_path / "out" / "summary.csv")
     assert "bf16-mixed" in (tmp_path / "out" / "report.html").read_text()
-    code, out, err = call(*quiet)
+    code, _, err = call(*quiet)
     assert code != 0
     assert "forward_precision" in err
 
 
 def test_bf16_is_refused_before_anything_runs_where_reads_are_noisy(call, tmp_path):
     more = ["--set", "read_noise=true", "--forward-precision", "bf16-mixed"]
-    code, out, err = call(*command(tmp_path, *more, device="pcm-nandakumar2019"))
+    code, _, err = call(*command(tmp_path, *more, device="pcm-nandakumar2019"))
     assert code != 0
     assert "read noise" in err
     assert not (tmp_path / "out").exists()
