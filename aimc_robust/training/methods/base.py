@@ -14,12 +14,13 @@ from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.norm_gains import norm_gains
 from aimc_robust.hardware.programming.known_faults import check_faults, faulty
 from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
+from aimc_robust.noise.perturbation import frozen_buffers
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.distributed import share_buffers, share_tensors, without_sync, world
-from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
 PassName = Literal["clean", "perturbed"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from aimc_robust import Axes, BitSliced, CellModel, Crossbar, program
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.program import chip_axes, copy_for_chip, program_prepared
+from aimc_robust.hardware.program import chip_axes, program_prepared
+from aimc_robust.hardware.program_chips import copy_for_chip
 from aimc_robust.hardware.programming import weights_to_states
 from aimc_robust.hardware.programming.weights_to_states import (
     layer_draws,
@@ -57,15 +58,15 @@ def test_blocks_give_the_numbers_of_the_whole_matrix(monkeypatch, name, transpos
     for shape in SHAPES:
         matrix = torch.randn(shape, generator=Axes(1).generator())
         matrix = matrix.T.contiguous().T if transposed else matrix
-        draws = layer_draws(Axes(2).generator())
+        draws = layer_draws(Axes(2))
         whole = read_back(
             crossbar.device,
             crossbar.weights,
             program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=DAY_S),
         )
-        found = programmed_weights(crossbar.device, crossbar.weights, matrix, Axes(2).generator(), time_s=DAY_S)
+        found = programmed_weights(crossbar.device, crossbar.weights, matrix, Axes(2), time_s=DAY_S)
         assert torch.equal(found, whole)
-        blocks += len(list(weights_to_states._blocks(matrix, Axes(2).generator())))
+        blocks += len(list(weights_to_states._blocks(matrix)))
     assert blocks > 2 * len(SHAPES)
 
 
