@@ -7,6 +7,7 @@ operations, bits for a small layer would cost ten times as much as its errors.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,10 +44,7 @@ def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
         keys: Keys of 128 bits, the first word lowest.
         counters: Counter of each block, four words (blocks, 4) int64 with the lowest first.
     """
-    words = [_signed(word) for word in MULTIPLIERS]
-    words += [_signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
-    constants = torch.tensor(words).to(counters.device)  # copied at once
-    multipliers, round_keys = constants[:2].view(2, 1, 1), constants[2:].view(ROUNDS, 2, len(keys), 1)
+    multipliers, round_keys = _constants(tuple(keys), counters.device)
     low, high = multipliers & LOW, _high(multipliers)
     words_first = counters.T.unsqueeze(1)
     multiplied, others = words_first[0::2], words_first[1::2]  # words 0 and 2, words 1 and 3
@@ -60,6 +58,15 @@ def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
         product = multiplied * multipliers
         multiplied, others = (top.flip(0) ^ others) ^ round_key, product.flip(0)
     return torch.stack([multiplied, others.expand_as(multiplied)], dim=1).flatten(0, 1).movedim(0, -1)
+
+
+@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
+def _constants(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the multipliers (2, 1, 1) and the keys of each round (ROUNDS, 2, keys, 1) on a device."""
+    words = [_signed(word) for word in MULTIPLIERS]
+    words += [_signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
+    constants = torch.tensor(words).to(device)
+    return constants[:2].view(2, 1, 1), constants[2:].view(ROUNDS, 2, len(keys), 1)
 
 
 def _high(words: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ def perturbed(
             that accepts axes, on the device.
         scope: Parameters to perturb, see `weights_in_scope`.
         strength: 1 applies the full noise; s applies w + s * (noise(w) - w), by which a ramp scales any noise.
-        draw_on_device: With `Axes`, draw on each weight's device if the noise supports it. Fast on a GPU, whose random
-            numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
+        draw_on_device: With `Axes`, draw with the generator of a weight's device, if that is not the CPU and the noise
+            supports it. Faster than numbers that are the same everywhere: for training, not for chips.
 
     Raises:
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
@@ -94,8 +94,9 @@ class _Draw:
     def __call__(self, layer: str, weight: torch.Tensor, matrix: AnalogWeight | None) -> torch.Tensor:
         source = self.generator
         if isinstance(source, Axes):
-            axes, on_device = source.at(layer=layer), self.draw_on_device and self.noise.supports_any_device
-            source = axes.generator(weight.device) if on_device else own_source(self.noise, axes)
+            axes, on_device = source.at(layer=layer), self.draw_on_device and not weight.is_cpu
+            native = on_device and self.noise.supports_any_device
+            source = axes.generator(weight.device) if native else own_source(self.noise, axes)
         values = weight.detach() if matrix is None else matrix.filters_first()
         noisy = perturb_checked(self.noise, layer if matrix is None else matrix.layer, values, source)
         if (
