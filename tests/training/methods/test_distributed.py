@@ -1,4 +1,4 @@
-"""Data-parallel training in two real processes, against one process that sees both halves of each batch."""
+"""Data-parallel training in two and in four real processes, against one process that sees all parts of each batch."""
 
 import contextlib
 
@@ -21,6 +21,11 @@ from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
+
+SIZES = pytest.mark.parametrize(
+    "workers", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True, scope="session", ids="{} processes".format
+)
+pytestmark = SIZES
 
 LOSS = nn.CrossEntropyLoss()
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -48,7 +53,7 @@ METHODS = {
 
 
 class Plain(nn.Module):
-    """Without BatchNorm, so that halves of a batch add up to the whole; `sometimes` works for bright images only."""
+    """Without BatchNorm, so that parts of a batch add up to the whole; `sometimes` works for bright images only."""
 
     def __init__(self):
         super().__init__()
@@ -75,33 +80,33 @@ def plain(*, every_weight_used: bool) -> nn.Module:
     return model
 
 
-def update_batches(method, update, *, sort=False):
-    """What one update reads, whole: 2 x SIZE images per batch; sorted ones give all bright images to worker 1."""
-    count = method.batches_per_update
+def update_batches(method, update, size=None, *, sort=False):
+    """What one update reads, whole: size x SIZE images per batch; sorted ones give all bright images to the last."""
+    count, size = method.batches_per_update, size or distributed.get_world_size()
     images, labels = digits(torch.float64)
     found = []
     for number in range(update * count, (update + 1) * count):
-        part = slice(2 * SIZE * number, 2 * SIZE * (number + 1))
-        order = images[part].mean((1, 2, 3)).argsort() if sort else torch.arange(2 * SIZE)
+        part = slice(size * SIZE * number, size * SIZE * (number + 1))
+        order = images[part].mean((1, 2, 3)).argsort() if sort else torch.arange(size * SIZE)
         found.append((images[part][order], labels[part][order]))
     return found
 
 
-def half(batches, rank):
+def part_of(batches, rank):
     part = slice(SIZE * rank, SIZE * (rank + 1))
     return [(images[part], labels[part]) for images, labels in batches]
 
 
-def train(method, model, rank=None, *, updates=3, accumulate=1, sort=False):
-    """The loop a user would write. rank: reads half of every batch. Returns the weights."""
+def train(method, model, rank=None, *, size=None, updates=3, accumulate=1, sort=False):
+    """The loop a user would write. rank: reads its part of every batch. Returns the weights."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for update in range(updates):
         for micro in range(accumulate):
             step = update * accumulate + micro
-            batches = update_batches(method, step, sort=sort)
+            batches = update_batches(method, step, size, sort=sort)
             waits = rank is not None and micro + 1 < accumulate
             with model.no_sync() if waits else contextlib.nullcontext():
-                method.backward(model, LOSS, batches if rank is None else half(batches, rank), step=step + 1)
+                method.backward(model, LOSS, batches if rank is None else part_of(batches, rank), step=step + 1)
             if waits:
                 assert differ_between_workers(model)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -114,7 +119,7 @@ def differ_between_workers(model):
     mine = next(p.grad for p in model.parameters() if p.grad is not None)
     mean = mine.clone()
     distributed.all_reduce(mean)
-    return not torch.allclose(mean / 2, mine)
+    return not torch.allclose(mean / distributed.get_world_size(), mine)
 
 
 def train_parallel(rank, method, ddp, options):
@@ -124,14 +129,15 @@ def train_parallel(rank, method, ddp, options):
 
 def check(workers, method, oracle=None, *, ddp=None, **options):
     ddp = ddp or {}
-    alone = train(oracle or method, plain(every_weight_used="find_unused_parameters" not in ddp), **options)
+    model = plain(every_weight_used="find_unused_parameters" not in ddp)
+    alone = train(oracle or method, model, size=workers.size, **options)
     for weights in workers(train_parallel, method, ddp, options):
         for name, weight in weights.items():
             torch.testing.assert_close(weight, alone[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_two_workers_make_the_updates_of_one_process(workers, method):
+def test_workers_make_the_updates_of_one_process(workers, method):
     check(workers, method)
 
 
@@ -160,26 +166,27 @@ def test_a_bf16_loop_runs(workers, method):
 
 
 def test_random_perturbations_per_worker_are_drawn_by_rank(workers):
-    noisy = [gradient_at_noise(half(update_batches(SGD(), 6), rank)[0], rank, step=7) for rank in range(2)]
+    batches = update_batches(SGD(), 6, workers.size)
+    noisy = [gradient_at_noise(part_of(batches, rank)[0], rank, step=7) for rank in range(workers.size)]
     for gradients in workers(one_gradient, RWP(sigma=0.3, per_worker=True), 7):
         for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, (noisy[0][name] + noisy[1][name]) / 2, **CLOSE)
+            torch.testing.assert_close(gradient, sum(own[name] for own in noisy) / workers.size, **CLOSE)
 
 
 def test_every_worker_has_the_same_chip_and_its_own_read_noise(workers):
-    """Two workers that read the same batch get the mean of the gradients under two draws of read noise."""
-    first, second = workers(gradient_before_averaging, ArrayAware(ARRAYS.replace(read_noise=True)))
-    exact, twin = workers(gradient_before_averaging, ArrayAware(ARRAYS))
+    """Workers that read the same batch get the mean of the gradients under two draws of read noise."""
+    first, second, *_ = workers(gradient_before_averaging, ArrayAware(ARRAYS.replace(read_noise=True)))
+    exact, twin, *_ = workers(gradient_before_averaging, ArrayAware(ARRAYS))
     for name, gradient in first.items():
         assert torch.equal(exact[name], twin[name]), name
         assert not torch.equal(gradient, second[name]), name
 
 
 def test_the_gains_of_folded_batchnorms_are_those_of_the_first_worker(workers):
-    first, second = workers(gains, ArrayAware(ARRAYS))
+    first, second, *_ = workers(gains, ArrayAware(ARRAYS))
     assert torch.equal(first, second)
     assert first.min() < 0.5 * first.max()
-    first, second = workers(gains, ArrayAware(ARRAYS, per_worker=True))
+    first, second, *_ = workers(gains, ArrayAware(ARRAYS, per_worker=True))
     assert not torch.allclose(first, second)
 
 
@@ -196,16 +203,16 @@ def test_an_ascent_per_worker_differs_from_the_shared_one(workers):
 @pytest.mark.parametrize("method", [SAM, MixedRWP])
 def test_batchnorm_and_dropout_end_with_equal_weights_and_one_step_of_statistics_per_update(workers, method, bn_stats):
     strength = {"rho": 0.5} if method is SAM else {"sigma": 0.1}
-    first, second = workers(train_batchnorm, method(**strength, bn_stats=bn_stats))
+    first, *others = workers(train_batchnorm, method(**strength, bn_stats=bn_stats))
     for name, value in first.items():
         if "running" not in name:  # DDP keeps statistics per worker, and hands on worker 0's
-            assert torch.equal(value, second[name]), name
+            assert all(torch.equal(value, other[name]) for other in others), name
     assert first["1.num_batches_tracked"] == 3
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_gradients_are_averaged_once_per_update(workers, method):
-    assert workers(count_averages, method) == [3, 3]
+    assert workers(count_averages, method) == [3] * workers.size
 
 
 def test_several_passes_in_a_static_graph_are_refused(workers):
@@ -220,7 +227,7 @@ def test_a_single_pass_in_a_static_graph_is_fine(workers):
 @pytest.mark.parametrize(("name", "order"), [("m-rwp", "DDP of compiled"), ("sam", "compiled DDP")])
 def test_compiled_models_are_trained_alike(workers, name, order):
     method = METHODS[name]
-    alone = train(method, plain(every_weight_used=True))
+    alone = train(method, plain(every_weight_used=True), size=workers.size)
     for weights in workers(train_compiled, method, order):
         for name, weight in weights.items():
             torch.testing.assert_close(weight, alone[name], **CLOSE)
@@ -240,7 +247,7 @@ def train_compiled(rank, method, order):
 def train_autocast(rank, method):
     model = DistributedDataParallel(conv_net())
     with torch.autocast("cpu", torch.bfloat16):
-        method.backward(model, LOSS, [(x.float(), y) for x, y in half(update_batches(method, 0), rank)], step=1)
+        method.backward(model, LOSS, [(x.float(), y) for x, y in part_of(update_batches(method, 0), rank)], step=1)
     return gradients_of(model)
 
 
@@ -255,13 +262,13 @@ def gradient_at_noise(batch, rank, *, step):
 def one_gradient(rank, method, step):
     model = plain(every_weight_used=True)
     wrapped = DistributedDataParallel(model)
-    method.backward(wrapped, LOSS, half(update_batches(method, step - 1), rank), step=step)
+    method.backward(wrapped, LOSS, part_of(update_batches(method, step - 1), rank), step=step)
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
 def gradient_before_averaging(rank, method):
     model = plain(every_weight_used=True)
-    method.backward(model, LOSS, half(update_batches(method, 0), 0), step=1)
+    method.backward(model, LOSS, part_of(update_batches(method, 0, distributed.get_world_size()), 0), step=1)
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -281,7 +288,7 @@ def count_averages(rank, method):
 
     def average(_, bucket):
         seen.append(bucket)
-        message = distributed.all_reduce(bucket.buffer().div_(2), async_op=True)
+        message = distributed.all_reduce(bucket.buffer().div_(distributed.get_world_size()), async_op=True)
         return message.get_future().then(lambda done: done.value()[0])
 
     model = DistributedDataParallel(plain(every_weight_used=True))
@@ -293,5 +300,5 @@ def count_averages(rank, method):
 def refusal(rank, method):
     model = DistributedDataParallel(plain(every_weight_used=True), static_graph=True)
     with pytest.raises(InputError) as refused:
-        method.backward(model, LOSS, half(update_batches(method, 0), rank), step=1)
+        method.backward(model, LOSS, part_of(update_batches(method, 0), rank), step=1)
     return str(refused.value)

@@ -1,9 +1,9 @@
-"""m-RWP with its two passes in two real processes, against m-RWP in one."""
+"""m-RWP with its two passes in two and in four real processes, against m-RWP in one."""
 
 import pytest
 import torch
 from support.training_examples import conv_net, differing, digit_batches, state_of
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import InputError
@@ -69,6 +69,38 @@ def test_updates_momentum_and_statistics_are_those_of_one_process(workers, dtype
     for found in both:
         for name, value in found.items():
             torch.testing.assert_close(value, expected[name], **tolerance, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def without_batchnorm():
+    """A net of which the halves of a batch add up to the whole."""
+    net = smooth_net(torch.float64)
+    net[1] = nn.Identity()
+    return net
+
+
+def in_parts(rank):
+    method, model = MixedRWP(sigma=0.1, lam=0.3, ramp=RAMP, parallel=True), without_batchnorm()
+    (stream,), part, parts = method.shard(rank, distributed.get_world_size())
+
+    def batches(step):
+        images, labels = pair(step, torch.float64)[stream]
+        return [(images.chunk(parts)[part], labels.chunk(parts)[part])]
+
+    return train(DistributedDataParallel(model), method, batches, model)
+
+
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True, scope="session", ids="{} processes".format
+)
+def test_processes_share_each_of_the_two_batches(workers):
+    model = without_batchnorm()
+    expected = train(model, MixedRWP(sigma=0.1, lam=0.3, ramp=RAMP), lambda step: pair(step, torch.float64), model)
+    found = workers(in_parts)
+    mean_loss = sum(values.pop("losses") for values in found) / workers.size
+    torch.testing.assert_close(mean_loss, expected["losses"], rtol=1e-9, atol=1e-12)
+    for values in found:
+        for name, value in values.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("ddp", [{}, {"broadcast_buffers": False}, {"gradient_as_bucket_view": True}], ids=str)
