@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch import Tensor
 from aimc_robust.philox import random_bits
 from aimc_robust.seeding import Axes
 
-NUMBERS_PER_BLOCK = 8  # of 32 bits each
-CACHED = 2**16  # numbers that are made at a time on a CPU: few enough for its cache
+CACHED = 2**17  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
+PARTS_IN_THREADS = 8  # of so many numbers, from which on threads are worth their start
 
 Array: TypeAlias = "np.ndarray | Tensor"
 Distribution: TypeAlias = Callable[[Any, Any], Any]
@@ -55,68 +56,114 @@ def _like(axes: Axes | Sequence[Axes], like: Tensor, first_row: int, distributio
         return torch.empty_like(like)
     rows = len(like) if like.ndim > 1 else 1
     count = like.numel() // rows
-    first = first_row * blocks_per_row(count)
+    first = first_row * blocks_per_row(count, 32)
     numbers = draw_rows(keys, rows // len(keys), count, distribution, first=first, device=like.device)
     return numbers.view(like.shape).to(like)
 
 
-def blocks_per_row(count: int) -> int:
-    """Return how many blocks of bits a row of `count` numbers takes."""
-    return -(-count // NUMBERS_PER_BLOCK)
+def blocks_per_row(count: int, bits: int) -> int:
+    """Return how many blocks of 256 bits a row takes, with so many bits for each of `count` numbers."""
+    return -(-count * bits // 256)
 
 
 def draw_rows(
-    keys: Sequence[int], rows: int, count: int, distribution: Distribution, *, first: int = 0, device: torch.device
+    keys: Sequence[int],
+    rows: int,
+    count: int,
+    distribution: Distribution,
+    *,
+    first: int = 0,
+    bits: int = 32,
+    device: torch.device,
 ) -> Tensor:
     """Draw numbers (keys, rows, count), float32 and contiguous; the first row starts at a block of each key's bits."""
-    per_row = blocks_per_row(count)
-    width = per_row * NUMBERS_PER_BLOCK
+    per_row = blocks_per_row(count, bits)
+    width = per_row * 8  # numbers of 32 bits
     if device.type != "cpu":
-        bits = random_bits(keys, first, rows * per_row, device)
-        return distribution(bits.reshape(-1, width), torch)[:, :count].reshape(len(keys), rows, count)
-    numbers = np.empty((len(keys), rows, count), np.float32)
+        drawn = random_bits(keys, first, rows * per_row, device)
+        return distribution(drawn.reshape(-1, width), torch)[:, :count].reshape(len(keys), rows, count)
     step = max(CACHED // (width * len(keys)), 1)
-    for start in range(0, rows, step):
-        part = numbers[:, start : start + step]
-        bits = random_bits(keys, first + start * per_row, part.shape[1] * per_row, device)
-        part[:] = distribution(bits.reshape(-1, width), np)[:, :count].reshape(part.shape)
+
+    def draw(start: int) -> np.ndarray:
+        part = min(step, rows - start)
+        drawn = random_bits(keys, first + start * per_row, part * per_row, device)
+        numbers: np.ndarray = distribution(drawn.reshape(-1, width), np)[:, :count]
+        return numbers.reshape(len(keys), part, count)
+
+    starts, threads = range(0, rows, step), torch.get_num_threads()
+    if len(starts) == 1:
+        return torch.from_numpy(draw(0))
+    numbers = np.empty((len(keys), rows, count), np.float32)
+
+    def store(start: int) -> None:
+        np.copyto(numbers[:, start : start + step], draw(start))
+
+    if threads == 1 or len(starts) < PARTS_IN_THREADS:
+        for start in starts:
+            store(start)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(store, starts))  # which raises what a thread raised
     return torch.from_numpy(numbers)
 
 
 def normals(bits: Any, module: Any) -> Any:
     """Transform bits by Box and Muller: the first half of a row gives radii, up to 6.6, the other half angles."""
     half = bits.shape[1] // 2
-    radius = _exponentials(bits[:, :half], module)
-    module.sqrt(module.multiply(radius, 2.0, out=radius), out=radius)
-    angle = _floats(bits[:, half:], module)
-    angle *= math.pi * 2.0**-31
-    both = module.concatenate([module.cos(angle), module.sin(angle)], axis=1)
-    both[:, :half] *= radius
-    both[:, half:] *= radius
-    return both
+    return _box_muller(
+        _exponentials(bits[:, :half], module), _scaled(bits[:, half:], math.pi * 2.0**-31, module), module
+    )
+
+
+def short_normals(bits: Any, module: Any) -> Any:
+    """Do as `normals` with 16 bits for each number: radii of 2^16 levels, up to 4.85; one of a million lies beyond."""
+    short = bits.view(module.int16)
+    half = short.shape[1] // 2
+    uniform = _scaled(short[:, :half], 2.0**-16, module)
+    uniform += 0.5 + 2.0**-17
+    angle = _scaled(short[:, half:], math.pi * 2.0**-15, module)
+    return _box_muller(_negative_logarithm(uniform, module), angle, module)
+
+
+def _box_muller(exponential: Any, angle: Any, module: Any) -> Any:
+    """Return normal numbers (rows, 2 n) of exponential numbers, which become radii, and angles (rows, n)."""
+    exponential *= 2.0
+    radius = module.sqrt(exponential, out=exponential)
+    rows, half = radius.shape
+    both = module.empty((rows, 2, half), dtype=module.float32, device=radius.device)
+    module.cos(angle, out=both[:, 0])
+    module.sin(angle, out=both[:, 1])
+    both *= radius[:, None]
+    return both.reshape(rows, 2 * half)
 
 
 def uniforms(bits: Any, module: Any) -> Any:
     """Transform bits to uniform numbers, see `uniform`."""
-    numbers = _floats(bits & (2**24 - 1), module)
-    numbers *= 2.0**-24
-    return numbers
+    return _scaled(bits & (2**24 - 1), 2.0**-24, module)
 
 
 def laplaces(bits: Any, module: Any) -> Any:
     """Transform bits to Laplace numbers: an exponential one, whose sign is that of the bits."""
-    return module.copysign(_exponentials(bits, module), _floats(bits, module))
+    signs = _scaled(bits, 1.0, module)
+    return module.copysign(_exponentials(bits, module), signs)
 
 
 def _exponentials(bits: Any, module: Any) -> Any:
-    """Transform bits, but for their sign, to exponential numbers: the negative logarithm of a number within (0, 1]."""
-    numbers = _floats(bits & (2**31 - 1), module)
-    numbers *= 2.0**-31
-    numbers += 2.0**-32
-    module.log(numbers, out=numbers)
-    numbers *= -1.0
-    return numbers
+    """Transform bits, whose sign is lost, to exponential numbers: the negative logarithm of a number within (0, 1]."""
+    bits &= 2**31 - 1
+    uniform = _scaled(bits, 2.0**-31, module)
+    uniform += 2.0**-32
+    return _negative_logarithm(uniform, module)
 
 
-def _floats(bits: Any, module: Any) -> Any:
-    return bits.astype(np.float32) if module is np else bits.to(torch.float32)
+def _negative_logarithm(uniform: Any, module: Any) -> Any:
+    module.log(uniform, out=uniform)
+    uniform *= -1.0
+    return uniform
+
+
+def _scaled(bits: Any, factor: float, module: Any) -> Any:
+    """Return whole numbers times a power of 2 or an angle, in float32."""
+    if module is np:
+        return np.multiply(bits, np.float32(factor), dtype=np.float32, casting="unsafe")
+    return bits.to(torch.float32).mul_(factor)

@@ -24,8 +24,7 @@ from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasse
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
 PassName = Literal["clean", "perturbed"]
-BatchChoice = Literal["same", "different"]
-"""Whether the passes of an update use the same batch or two different ones."""
+BatchChoice = Literal["same", "different"]  # batches of the passes of one update
 
 
 class DataShard(NamedTuple):
@@ -224,10 +223,10 @@ class Method(ABC):
         return sum(losses[1:], losses[0])
 
     def axes(self, step: int, draw: int = 0) -> Axes:
-        """Return the seeding axes of the random numbers of draw `draw` of update `step`."""
+        """Return the seeding axes of the random numbers of draw `draw` of update `step`; the first adds no axis."""
         rank = world()[0] if self.per_worker else 0
-        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}  # the first adds no axis
-        return Axes(self.seed).at(use="training", step=step, **extra)
+        others = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
+        return Axes(self.seed).at(use="training", step=step, **others)
 
     def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         """Split the batches of an update into (weight, batches) that are processed one after the other."""
