@@ -18,6 +18,7 @@ from aimc_robust.statistics.two_stage_sampling import DEFAULT_PILOT, chips_neede
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.metrics import Metrics
 from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.training.config import Precision
 
 
 def evaluate(
@@ -35,6 +36,7 @@ def evaluate(
     metrics: Metrics = None,
     strict: bool | None = None,
     task: TaskLike = None,
+    forward_precision: Precision = "32-true",
 ) -> Estimate:
     """Estimate the accuracy of a model under a condition, or another metric of its task, with its interval.
 
@@ -58,6 +60,8 @@ def evaluate(
             supported type; None warns, False accepts it.
         task: What is measured: a Task or its name, such as `regression`; None is `classification`. The estimate is that
             of its primary metric.
+        forward_precision: `32-true`, or `bf16-mixed`: forward passes under autocast, of digital weights and of chips
+            whose weights alone have errors. Chips are programmed in float32, and outputs are scored in float32.
 
     Returns:
         The estimate; its table has one row per model and chip.
@@ -92,6 +96,7 @@ def evaluate(
             strict=strict,
             task=task,
             layers=layers,
+            forward_precision=forward_precision,
         )
     ]
     return Estimate(

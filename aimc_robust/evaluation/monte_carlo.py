@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
+from aimc_robust.evaluation.forward_precision import check_forward_precision, forward_in
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, check_condition, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -28,6 +29,7 @@ from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.tasks.metrics import Metric, Metrics, as_metrics
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.config import Precision
 
 MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
@@ -44,6 +46,7 @@ class ChipOptions(TypedDict, total=False):
     strict: bool | None
     task: TaskLike
     layers: Layers | None
+    forward_precision: Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class ChipEvaluation:
         metrics: Name -> function of the outputs and labels of all images, see `Task.measure`.
         task: What is measured.
         programmed: Names of a crossbar's arrays that are programmed; None: all.
+        forward_precision: `32-true`, or `bf16-mixed`: forward passes under autocast; chips stay float32.
     """
 
     model: nn.Module
@@ -71,6 +75,7 @@ class ChipEvaluation:
     metrics: Mapping[str, Metric] | None = None
     task: Task = field(default_factory=Classification)
     programmed: frozenset[str] | None = None
+    forward_precision: Precision = "32-true"
 
     def __call__(self, chip: int) -> Measurement:
         """Measure the model on one chip. Raise DivergenceError, which names the chip, if its outputs are NaN."""
@@ -103,7 +108,8 @@ class ChipEvaluation:
 
     def _measure(self, chip: int, model: nn.Module) -> Measurement:
         try:
-            return self.task.measure(model, self.batches, self.metrics)
+            with forward_in(model, self.forward_precision):
+                return self.task.measure(model, self.batches, self.metrics)
         except DivergenceError as error:
             raise DivergenceError(f"{self._place(chip)}: {error}") from None
 
@@ -179,6 +185,7 @@ def chip_evaluation(
     strict: bool | None = None,
     task: TaskLike = None,
     layers: Layers | None = None,
+    forward_precision: Precision = "32-true",
     stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
@@ -196,6 +203,7 @@ def chip_evaluation(
     check_condition(condition)
     if isinstance(condition, Hardware):
         condition = place(condition, layers)
+        check_forward_precision(forward_precision, condition, deployment)
         get_example = partial(task.example, batches)
         prepared, _ = prepare(
             model, get_example, hardware=condition, fold=folds(deployment), strict=strict, stacklevel=stacklevel
@@ -204,6 +212,7 @@ def chip_evaluation(
     elif time_s or layers is not None or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s, layers and deployment belong to a crossbar; there is none to evaluate under.")
     else:
+        check_forward_precision(forward_precision, condition)
         prepared = plain_copy(model)
     return ChipEvaluation(
         model=prepared,
@@ -214,6 +223,7 @@ def chip_evaluation(
         deployment=deployment or Deployment(),
         metrics=metrics,
         task=task,
+        forward_precision=forward_precision,
     )
 
 

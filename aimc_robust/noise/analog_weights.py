@@ -159,15 +159,17 @@ def check_scope(scope: Scope) -> None:
         require_known("scope", scope, get_args(ScopeName))
 
 
-def weights_in_scope(model: nn.Module, scope: Scope = "weights") -> dict[str, nn.Parameter]:
+def weights_in_scope(model: nn.Module, scope: Scope = "weights", *, shards: bool = False) -> dict[str, nn.Parameter]:
     """Find the parameters, trainable or frozen, that a perturbation affects; a shared one under its first name.
+
+    `shards`: whether they may be DTensors of a model that `fully_shard` splits.
 
     Raises:
         InputError: if no parameter is in scope.
         UnknownNameError: if `scope` is an unknown name.
     """
     check_scope(scope)
-    check_model(model)
+    check_model(model, shards=shards)
     parameters = dict(model.named_parameters())
     if callable(scope):
         selected = {name: p for name, p in parameters.items() if scope(name, p)}

@@ -9,43 +9,51 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, require_type
+from aimc_robust.noise.shards import has_base, is_shard, is_sharded
 
 PRODUCT = re.compile(r"linear|conv|mm|mv|matmul|einsum|dot|lstm|gru|rnn")  # in names of torch's operations
 
-SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # names of torch's classes, whose import is slow
 
+def check_model(model: Any, *, shards: bool = False) -> None:
+    """Raise InputError for a model with weights that are compiled into code, quantized, sharded or without values.
 
-def check_model(model: Any) -> None:
-    """Raise InputError for a model with weights that are compiled into code, quantized, sharded or without values."""
+    `shards`: whether a model that `fully_shard` splits as a whole is accepted.
+    """
     require_type("model", model, nn.Module, example="the torch.nn.Module itself, with its layers")
+    shards = shards and is_sharded(model)
     for name, module in model.named_modules():
-        if reason := _code_reason(module) or _state_reason(module):
+        if reason := _code_reason(module, shards) or _state_reason(module, shards):
             kind = type(module).__name__
             where = f"the module {name!r} of {type(model).__name__} ({kind})" if name else f"this {kind}"
             raise InputError(f"{where} {reason}.")
 
 
-def _code_reason(module: nn.Module) -> str:
+def _code_reason(module: nn.Module, shards: bool) -> str:
     if isinstance(module, torch.jit.ScriptModule):
         return (
             "is compiled by torch.jit, so that weights of its layers are out of reach; pass the nn.Module it is made of"
         )
     if isinstance(module, torch.fx.GraphModule) and _multiplies_in_graph(module):
         return "multiplies with weights in its graph instead of in layers (torch.export); pass the exported nn.Module"
-    if not SHARDED.isdisjoint(base.__name__ for base in type(module).__mro__):
+    if has_base(module, "FullyShardedDataParallel"):
         return "is sharded over processes (FSDP); load its full state_dict into a plain model"
+    if is_sharded(module) and not shards:
+        return (
+            "is sharded over processes (FSDP2), which method.backward alone accepts, with "
+            "fully_shard on the whole model too; load its full state_dict into a plain model"
+        )
     if hasattr(module, "_packed_params"):
         return "holds quantized weights; pass the model as it was before quantization"
     return ""
 
 
-def _state_reason(module: nn.Module) -> str:
+def _state_reason(module: nn.Module, shards: bool) -> str:
     for name, value in module._parameters.items():
         if value is None:
             continue
         if value.is_meta:
             return f"has no values for {name!r}, which is on the device meta; load its weights first"
-        if is_wrapped(value):
+        if is_wrapped(value) and not (shards and is_shard(value)):
             return f"keeps {name!r} as a {type(value).__name__}; load its full values into a plain model"
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if tensor is not None and _holds_integers(name, tensor):

@@ -19,6 +19,7 @@ from aimc_robust.noise.analog_weights import (
 )
 from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
 from aimc_robust.noise.model_kinds import check_model
+from aimc_robust.noise.shards import reshard, resharded, whole, write
 from aimc_robust.noise.weight_shift import derived_weights, shifted
 from aimc_robust.seeding import Axes
 
@@ -54,28 +55,31 @@ def perturbed(
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
     """
     require_finite("strength", strength)
-    check_model(model)
+    check_model(model, shards=True)
     inner = unwrap_model(model)
+    reshard(inner)
     noise.check_model(inner)
     draw = _Draw(noise, generator, strength, draw_on_device)
     derived = derived_weights(inner) if scope == "weights" else []
     shared = {id(weight.module._parameters["weight"]) for weight in derived if weight.is_shared}
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(inner).values()}
     if not derived or any(key not in shared for key in matrices):
-        in_place = {n: w for n, w in weights_in_scope(inner, scope).items() if id(w) not in shared}
+        in_place = {n: w for n, w in weights_in_scope(inner, scope, shards=True).items() if id(w) not in shared}
     else:
         in_place = {}
-    with ExitStack() as stack, _restored(in_place):
+    with ExitStack() as stack, resharded(inner), _restored(in_place):
         with torch.no_grad():
             for name, parameter in in_place.items():
-                parameter.copy_(draw(layer_name(name), parameter, matrices.get(id(parameter))))
+                # The noise of a sharded weight is that of the whole one, whatever the number of processes.
+                write(parameter, draw(layer_name(name), whole(parameter), matrices.get(id(parameter))))
             shifts: dict[int, torch.Tensor] = {}  # layers that share a parameter share its noise
             for weight in derived:
                 matrix = weight.matrix()
                 own = weight.module._parameters.get("weight")
                 key = id(weight if own is None else own)
                 if key not in shifts:
-                    shifts[key] = draw(weight.layer, matrix.parameter, matrix) - matrix.parameter
+                    values = whole(matrix.parameter)
+                    shifts[key] = draw(weight.layer, values, matrix) - values
                 stack.enter_context(shifted(weight, shifts[key]))
         # Autocast caches low-precision copies of weights and does not notice a change in place.
         torch.clear_autocast_cache()
@@ -97,11 +101,9 @@ class _Draw:
             axes, on_device = source.at(layer=layer), self.draw_on_device and not weight.is_cpu
             native = on_device and self.noise.supports_any_device
             source = axes.generator(weight.device) if native else own_source(self.noise, axes)
-        values = weight.detach() if matrix is None else matrix.filters_first()
+        values = weight.detach() if matrix is None else matrix.filters_first(weight.detach())
         noisy = perturb_checked(self.noise, layer if matrix is None else matrix.layer, values, source)
-        if (
-            not self.draw_on_device
-        ):  # training finds by its loss that it diverged, and does not wait for the device here
+        if not self.draw_on_device:  # training finds by its loss that it diverged, and does not wait for the device
             _check_finite(self.noise, layer, values, noisy)
         noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
         return noisy if self.strength == 1.0 else torch.lerp(weight, noisy, self.strength)
@@ -121,7 +123,8 @@ def restored(model: nn.Module, scope: Scope = "weights") -> Iterator[nn.Module]:
 
     A snapshot is copied back: subtracting the noise again would drift (8e-7 relative after 1000 rounds in float32).
     """
-    with _restored(weights_in_scope(unwrap_model(model), scope)):
+    inner = unwrap_model(model)
+    with resharded(inner), _restored(weights_in_scope(inner, scope, shards=True)):
         yield model
 
 

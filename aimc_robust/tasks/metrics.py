@@ -16,6 +16,7 @@ Metrics = Mapping[str, Metric] | Sequence[str] | None
 
 RESERVED = {
     "model", "train_seed", "target", "backend", "sigma", "time_s", "chip", "accuracy", "loss", "n",
+    "forward_precision",
     "mean", "ci_low", "ci_high", "covers", "half_width", "skewness", "skewed_low", "skewed_high", "sd_noise", "sd_seed",
     "var_noise", "var_noise_low", "var_noise_high", "var_seed", "var_chip", "reached_by_95", "median", "worst",
     "worst_train_seed", "worst_chip", "sampling", "chips", "models", "yield", "yield_low", "yield_high",

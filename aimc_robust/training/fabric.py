@@ -140,8 +140,8 @@ def check_fabric(fabric: Fabric, precision: Precision, batch_size: int, shards: 
     require_type("fabric", fabric, Fabric, example="a launched Fabric, such as Machine(devices=2).fabric('32-true')")
     if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):
         raise InputError(
-            f"the strategy {type(fabric.strategy).__name__} splits the model, but perturbations need whole weights; "
-            "use `auto` or `ddp`."
+            f"the strategy {type(fabric.strategy).__name__} splits the model, but `train` and its checkpoints "
+            "have whole weights; use `auto` or `ddp`, or, for fully_shard, method.backward in another loop."
         )
     if fabric.world_size != world()[1]:
         raise InputError(

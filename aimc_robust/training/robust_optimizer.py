@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import CheckpointError, InputError, require_finite, require_type
 from aimc_robust.noise.analog_weights import unwrap_model
+from aimc_robust.noise.shards import local_part, reshard
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.gradient_passes import ClosurePasses
 from aimc_robust.training.weight_clipping import WeightClipping
@@ -106,6 +107,7 @@ class RobustOptimizer(torch.optim.Optimizer):
                 "loss, since a method makes several passes. A GradScaler and Lightning's precision='16-mixed' step "
                 "without one: use bfloat16 (precision='bf16-mixed'), or method.backward(..., scaler=scaler)."
             )
+        reshard(self.model)
         own = [parameter for group in self.param_groups for parameter in group["params"]]
         own_ids = {id(parameter) for parameter in own}
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in own_ids]
@@ -117,7 +119,7 @@ class RobustOptimizer(torch.optim.Optimizer):
         if self.weight_clipping is not None:
             self.weight_clipping.apply(self.model, method=self.method)
         self.steps += 1
-        self._last_gradients = [(p, p.grad, p.grad._version) for p in own if p.grad is not None]
+        self._last_gradients = [(p, p.grad, local_part(p.grad)._version) for p in own if p.grad is not None]
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -166,7 +168,7 @@ class RobustOptimizer(torch.optim.Optimizer):
     def _release_last_gradients(self) -> None:
         """Clear the gradients of the last update; any other p.grad was set by someone else and stays."""
         for parameter, gradient, version in self._last_gradients:
-            if parameter.grad is gradient and gradient._version == version:
+            if parameter.grad is gradient and local_part(gradient)._version == version:
                 parameter.grad = None
         self._last_gradients = []
 

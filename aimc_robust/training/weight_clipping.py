@@ -9,6 +9,7 @@ from torch import nn
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model, weights_in_scope
+from aimc_robust.noise.shards import reshard, whole, write
 from aimc_robust.noise.weight_shift import derived_weights
 from aimc_robust.training.methods.base import Method
 
@@ -64,6 +65,7 @@ class WeightClipping:
         require_type("model", model, nn.Module, example="a torch.nn.Module")
         require_type("method", method, Method | None, example="a Method such as ArrayAware(crossbar), or None")
         inner = unwrap_model(model)
+        reshard(inner)
         weights = analog_weights(inner) if method is None else _stored_weights(inner, method)
         computed = next((weight for weight in derived_weights(inner) if not weight.is_shared), None)
         if computed is not None:
@@ -75,11 +77,11 @@ class WeightClipping:
             if self.std is None:
                 weight.parameter.clamp_(-self.limit, self.limit)  # type: ignore[operator]  # one of the two is set
                 continue
-            filters = weight.filters_first()
+            filters = weight.filters_first(whole(weight.parameter.detach()))
             squares = filters.square()
             s = (squares.flatten(1).mean(dim=1) if self.per == "channel" else squares.mean().reshape(1)).sqrt()
             bound = self.std * s.reshape(-1, *[1] * (filters.ndim - 1))
-            weight.parameter.copy_(weight.to_parameter_layout(filters.clamp(-bound, bound)))
+            write(weight.parameter, weight.to_parameter_layout(filters.clamp(-bound, bound)))
 
 
 def _stored_weights(model: nn.Module, method: Method) -> dict[str, AnalogWeight]:

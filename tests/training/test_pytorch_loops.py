@@ -1,6 +1,10 @@
 """The rest of a PyTorch training loop stays the user's: accumulation, clipping, schedules, layouts, wrappers."""
 
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
 
+TRAIN_PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "train.md"
 LOSS = nn.CrossEntropyLoss()
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 METHODS = {
@@ -143,3 +148,14 @@ def test_a_wrapped_model_meets_the_noise_of_the_model_itself(method, wrap):
     for gradient, other in zip(found.values(), expected.values(), strict=True):
         torch.testing.assert_close(gradient, other)
     assert all(torch.equal(p, before[name.replace("_orig_mod.", "")]) for name, p in model.named_parameters())
+
+
+@pytest.mark.slow
+def test_the_documented_loop_with_fsdp2_runs_in_two_processes(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", TRAIN_PAGE.read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "fully_shard" in block)
+    (tmp_path / "train.py").write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("accuracy") == 1  # the first process evaluates the whole weights

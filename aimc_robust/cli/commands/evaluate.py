@@ -121,6 +121,13 @@ def evaluate(
         typer.Option(min=1, help="Number of processes; they are on the CPU.", show_default="number of cores"),
     ] = None,
     accelerator: Accelerator = "auto",
+    forward_precision: Annotated[
+        str,
+        typer.Option(
+            help="32-true (exact), or bf16-mixed: forward passes of digital weights and chips under autocast, for "
+            "devices whose weights alone have errors."
+        ),
+    ] = "32-true",
 ) -> None:
     """Predict what trained WEIGHTS score on devices over time, with intervals, as a table and a report.
 
@@ -179,6 +186,7 @@ def evaluate(
         "chips": chips,
         "precision": precision,
         "threshold": threshold,
+        "forward_precision": forward_precision,
         "batch_size": batch_size,
     }
     spec = parse(values, EvaluationSpec, source="evaluate")

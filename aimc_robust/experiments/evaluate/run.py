@@ -92,6 +92,8 @@ def evaluate_models(
             for text in texts:
                 progress.note(text)
 
+        if spec.forward_precision != "32-true":
+            remark([f"forward passes ran in {spec.forward_precision} (autocast); chips were programmed in float32."])
         remark([*notes, *dry_run_warnings])
         runners = [
             TargetRunner(
@@ -102,6 +104,7 @@ def evaluate_models(
                 device=device,
                 batch_size=spec.batch_size,
                 jobs=jobs,
+                forward_precision=spec.forward_precision,
                 precision=spec.precision,
             )
             for trial, network in zip(spec.trials, networks, strict=True)

@@ -31,6 +31,7 @@ from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DeployableTarget, DigitalTarget, Target
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 from aimc_robust.training.methods.range_state import ranges_of
 
@@ -46,6 +47,7 @@ class TargetRunner:
     device: torch.device | str = "cpu"  # of the model
     batch_size: int = EVALUATION_BATCH_SIZE
     jobs: int | None = None  # as for `ar.evaluate`
+    forward_precision: Precision = "32-true"
     precision: float | None = None  # half-width of the interval over chips at which to stop; None: all chips
 
     @cached_property
@@ -68,7 +70,7 @@ class TargetRunner:
         progress.evaluating(self.trial, target.name, done=len(self.values(target)), chips=chips)
         try:
             for chip, measured in self._measure(target):
-                row = evaluation_row(self.trial, target, chip, measured)
+                row = evaluation_row(self.trial, target, chip, measured, self.forward_precision)
                 self.results.add_evaluations(self.trial, [row])
                 self._values.setdefault(target.name, {})[chip] = row[self.results.metric.name]
                 progress.chip(self.trial, target.name, list(self.values(target).values()))
@@ -156,6 +158,7 @@ class TargetRunner:
             jobs=self.jobs,
             metrics=self.results.spec.metrics,
             task=self.results.task,
+            forward_precision=self.forward_precision,
             strict=False,  # the dry run warned
         )
 

@@ -13,6 +13,9 @@ from aimc_robust.experiments.spec.landscape import LandscapeSpec
 from aimc_robust.io.atomic import Row, read_rows
 from aimc_robust.targets.target import Target
 from aimc_robust.tasks.measurement import Measurement
+from aimc_robust.training.config import Precision
+
+FORWARD_PRECISION = "forward_precision"
 
 
 @cache
@@ -29,6 +32,7 @@ def row_type(metric: str) -> Any:
     - a column called by the task's primary metric, such as accuracy [percent].
     - loss: mean loss, in nats for a cross-entropy; empty where it overflowed or the task has none.
     - n: number of items that were scored: images, tokens, pixels.
+    - forward_precision: `bf16-mixed`; rows of exact float32 have no such column.
     """
     condition = {"model": str, "train_seed": int, "target": str, "backend": str, "sigma": float | None}
     return object_with(**condition, time_s=float, chip=int, **{metric: float}, loss=float | None, n=int)
@@ -74,7 +78,9 @@ EXPLANATIONS: dict[str, Any] = {
 """The columns that identify a row of each explanation; of several rows, say with more chips, the last one counts."""
 
 
-def evaluation_row(trial: Trial, target: Target, chip: int, measured: Measurement) -> Row:
+def evaluation_row(
+    trial: Trial, target: Target, chip: int, measured: Measurement, precision: Precision = "32-true"
+) -> Row:
     """Return the row of one chip, ready for JSON: a value that is not finite is None."""
     row: Row = {
         "model": trial.model,
@@ -86,6 +92,8 @@ def evaluation_row(trial: Trial, target: Target, chip: int, measured: Measuremen
         "chip": chip,
         **measured.row(),
     }
+    if precision != "32-true":
+        row[FORWARD_PRECISION] = precision
     return finite(row)
 
 

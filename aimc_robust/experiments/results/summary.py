@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.errors import InputError
-from aimc_robust.experiments.results.rows import columns
+from aimc_robust.experiments.results.rows import FORWARD_PRECISION, columns
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
@@ -102,7 +102,7 @@ def _summary_row(key: Key, estimate: Estimate, threshold: float | None) -> dict[
 
 def extra_metrics(table: pd.DataFrame, metric: str) -> list[str]:
     """Return the columns besides those of every row: metrics other than the primary one."""
-    return [name for name in table if name not in columns(metric)]
+    return [name for name in table if name not in (*columns(metric), FORWARD_PRECISION)]
 
 
 def column_mean(estimate: Estimate, name: str) -> float:

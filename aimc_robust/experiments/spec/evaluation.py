@@ -14,6 +14,7 @@ import pydantic
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.errors import InputError
 from aimc_robust.evaluation.evaluate import check_precision
+from aimc_robust.evaluation.forward_precision import check_forward_precision
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
 from aimc_robust.io.toml import StrictModel
@@ -23,6 +24,7 @@ from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.command_line import deployable
 from aimc_robust.targets.entries import Entry
 from aimc_robust.targets.target import NAME, CrossbarTarget, DeployableTarget, DigitalTarget, as_name, require_name
+from aimc_robust.training.config import Precision
 from aimc_robust.training.epoch import EVALUATION_BATCH_SIZE
 
 # File names that say nothing about the model; the name of the folder is the label instead.
@@ -83,6 +85,7 @@ class EvaluationSpec(ExperimentSpec):
         precision: Half-width of the 95 % interval over chips at which a model's evaluation stops, in the unit of the
             primary metric; `chips` is then the largest number of them.
         threshold: Value of the primary metric that a chip must reach to count for the yield.
+        forward_precision: `bf16-mixed`: forward passes of the chips under autocast, see `ar.evaluate`.
         batch_size: Examples per batch. Only under targets that draw noise at every read can numbers depend on it.
     """
 
@@ -94,11 +97,19 @@ class EvaluationSpec(ExperimentSpec):
     targets: list[Entry] = pydantic.Field(min_length=1)
     precision: float | None = None
     threshold: float | None = None
+    forward_precision: Precision = "32-true"
     batch_size: int = pydantic.Field(default=EVALUATION_BATCH_SIZE, ge=1)
 
     @pydantic.model_validator(mode="after")
     def _check_precision(self) -> EvaluationSpec:
         check_precision(self.precision, self.chips)
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_forward_precision(self) -> EvaluationSpec:
+        for target in self.build_targets() if self.forward_precision != "32-true" else ():
+            deployment = target.deployment if isinstance(target, CrossbarTarget) else None
+            check_forward_precision(self.forward_precision, target.condition, deployment)
         return self
 
     @property

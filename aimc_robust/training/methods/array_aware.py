@@ -83,6 +83,7 @@ class ArrayAware(Method):
     bn_stats: PassName = "perturbed"
 
     full_strength: ClassVar[float] = 1.0
+    whole_model_reason: ClassVar[str] = "all arrays of a chip are programmed before the pass"
 
     def __post_init__(self) -> None:
         require_hardware(self.crossbar)

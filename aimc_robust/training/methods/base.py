@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +19,13 @@ from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.methods.distributed import share_buffers, share_tensors, without_sync, world
+from aimc_robust.training.methods.distributed import DataShard, share_buffers, share_tensors, without_sync, world
 from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
+from aimc_robust.training.methods.sharded import check_shards
 
 PassName = Literal["clean", "perturbed"]
 BatchChoice = Literal["same", "different"]  # batches of the passes of one update
-
-
-class DataShard(NamedTuple):
-    """The part of the training data that one worker reads: `shard` (from 0) of `num_shards` of every batch."""
-
-    streams: list[int]  # shuffling streams, one for each batch of an update
-    shard: int
-    num_shards: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +39,7 @@ class Method(ABC):
     Args:
         ramp: Schedule of the perturbation strength over the updates.
         scope: Parameters that are perturbed, see `noise.analog_weights`.
-        bn_stats: Pass that updates the model's buffers (BatchNorm statistics). The default is `clean` for methods with
-            a clean pass, `perturbed` otherwise.
+        bn_stats: Pass that updates the model's buffers (BatchNorm statistics): by default `clean`, if there is one.
         seed: Root seed. The random numbers of layer l at update t depend on (seed, t, l) only.
         faults: A crossbar with the known stuck devices of one chip, `Crossbar(..., stuck=FaultMap(...))`. Every pass,
             clean or perturbed, then computes with the weights that this chip represents: its stuck devices as they are,
@@ -133,6 +125,13 @@ class Method(ABC):
         """Perturbation strength (sigma or rho) at the end of the ramp, or None if the method has none."""
 
     @property
+    def whole_model_reason(self) -> str:
+        """Why every process must hold the whole model, without FSDP2; empty if it need not."""
+        if self.faulty_crossbar is not None and self.fold:
+            return "a fault map with fold=True traces a copy of the model"
+        return "per_worker=True gives each process weights of its own" if self.per_worker else ""
+
+    @property
     def programs_weights(self) -> bool:
         """Whether `perturbation` itself programs the weights onto a crossbar, with its stuck devices."""
         return False
@@ -204,6 +203,7 @@ class Method(ABC):
 
         `weight` also scales the gradient. In the update's last call data-parallel workers average their gradients.
         """
+        check_shards(model, type(self).__name__, self.whole_model_reason)
         clean_weight, perturbed_weight = (weight * own for own in self.worker_gradient_weights)
         draws = self.draws if perturbed_weight else 0
         losses = []

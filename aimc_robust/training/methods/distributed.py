@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aimc_robust.errors import InputError
+
+
+class DataShard(NamedTuple):
+    """The part of the training data that one worker reads: `shard` (from 0) of `num_shards` of every batch."""
+
+    streams: list[int]  # shuffling streams, one for each batch of an update
+    shard: int
+    num_shards: int
 
 
 def world() -> tuple[int, int]:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import InputError
+from aimc_robust.noise.shards import is_shard, local_part, whole
 from aimc_robust.tasks.batches import Batch, examples_in, parts, unpack
 from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.tasks.task_loss import TaskLoss
+from aimc_robust.training.methods.sharded import gradients_of_backward
 
 LossFunction = Callable[[Any, Any], Tensor] | Task | Distillation
 """A function (output, target) -> scalar loss, or a task, which knows its loss, or a distillation."""
@@ -64,6 +66,8 @@ class LossPasses(Passes):
 
     def gradients(self, weights: Sequence[Tensor], batch: int) -> list[Tensor | None]:
         """Return the gradient of batch number `batch` at `weights`; see `Passes.gradients`."""
+        if any(is_shard(weight) for weight in weights):
+            return gradients_of_backward(lambda: self._scaled(self._loss(batch)), self.model, weights)
         return list(torch.autograd.grad(self._scaled(self._loss(batch)), weights, allow_unused=True))
 
     def _loss(self, batch: int) -> Tensor:
@@ -145,8 +149,10 @@ def _is_uncleared(zeros: Tensor | None, gradient: Tensor | None) -> bool:
     """Whether a closure that found `zeros` in p.grad and left `gradient` there did not clear p.grad."""
     if zeros is None or gradient is not zeros:
         return False  # p.grad was None before, or was replaced
-    # Never changed; or changed once by an addition, where clearing in place would have left zeros.
-    return zeros._version == 0 or (zeros._version == 1 and bool(zeros.any()))
+    # Never changed; or changed once by an addition, where clearing in place would have left zeros. FSDP2 changes the
+    # local part of a gradient alone.
+    version = local_part(zeros)._version
+    return version == 0 or (version == 1 and bool(whole(zeros).any()))
 
 
 def scalar_loss(model: nn.Module, loss_fn: LossFunction, batch: Batch) -> Tensor:

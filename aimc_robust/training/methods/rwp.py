@@ -16,8 +16,8 @@ from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
-from aimc_robust.training.methods.base import BatchChoice, DataShard, Method, PassName
-from aimc_robust.training.methods.distributed import world
+from aimc_robust.training.methods.base import BatchChoice, Method, PassName
+from aimc_robust.training.methods.distributed import DataShard, world
 from aimc_robust.training.methods.gradient_passes import Passes
 
 
@@ -151,6 +151,15 @@ class MixedRWP(RandomPerturbation):
     def gradient_weights(self) -> tuple[float, float]:
         """(1 - lam, lam)."""
         return 1.0 - self.lam, self.lam
+
+    @property
+    def whole_model_reason(self) -> str:
+        """Why every process must hold the whole model, without FSDP2; empty if it need not."""
+        return (
+            "parallel=True has clean weights in one half of the processes"
+            if self.parallel
+            else super().whole_model_reason
+        )
 
     @property
     def worker_gradient_weights(self) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
 from aimc_robust.noise.analog_weights import RECURRENT, is_analog_layer, unwrap_model, weights_in_scope
 from aimc_robust.noise.perturbation import frozen_buffers, restored
+from aimc_robust.noise.shards import is_sharded, reshard, whole
 from aimc_robust.noise.weight_shift import computes_weights
 from aimc_robust.tasks.batches import Batch, examples_in, parts, select, tensors_in
 from aimc_robust.training.methods.base import BatchChoice, Method
@@ -58,6 +59,13 @@ class Ascent(Method):
         """Move the weights in place along their gradients, by a total length of rho."""
 
     @property
+    def whole_model_reason(self) -> str:
+        """Why every process must hold the whole model, without FSDP2; empty if it need not."""
+        if self.m is not None:
+            return "m gives each process weights of its own, along the gradient of its own micro-batch"
+        return super().whole_model_reason
+
+    @property
     def batches_per_update(self) -> int:
         """Batches that `backward` takes."""
         return 2 if self.batches == "different" else 1
@@ -94,16 +102,18 @@ class Ascent(Method):
     def perturbation(self, model: nn.Module, passes: Passes, *, step: int, draw: int = 0) -> Iterator[nn.Module]:
         """Return a context in which `model` has the weights after the ascent step of update `step`."""
         inner = unwrap_model(model)
+        reshard(inner)
         if self.scope == "weights":
             self._refuse_computed_weights(inner)
-        weights = [p for p in weights_in_scope(inner, self.scope).values() if p.requires_grad]
+        weights = [p for p in weights_in_scope(inner, self.scope, shards=True).values() if p.requires_grad]
         if not weights:
             raise InputError(
                 f"{type(self).__name__} ascends along the weights in scope, and all of them are frozen; unfreeze some."
             )
         with self._buffer_guard(model, "clean"), without_sync(model):
             gradients = passes.gradients(weights, 0)
-        if not self.per_worker and self.m is None:  # m-sharpness is defined by m images, whichever worker has them
+        # m-sharpness is defined by m images, whichever worker has them; FSDP2 averages in every pass.
+        if not self.per_worker and self.m is None and not is_sharded(inner):
             gradients = mean_over_workers(gradients, weights)
         # A weight that the loss does not use has no gradient and stays.
         pairs = [(w, g) for w, g in zip(weights, gradients, strict=True) if g is not None]
@@ -169,5 +179,5 @@ class AdaptiveSAM(Ascent):
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return one L2 norm over all tensors, as a scalar tensor on their device."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    """Return one L2 norm over all tensors, as a scalar tensor on their device; over all shards of DTensors."""
+    return whole(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors)))))

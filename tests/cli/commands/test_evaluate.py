@@ -122,6 +122,27 @@ def command(tmp_path, *more, weights="good.safetensors", model="desk_net:build",
     return ["evaluate", weights, *given, *more]
 
 
+def test_forward_passes_in_bf16_are_named_in_rows_and_report(call, tmp_path):
+    quiet = command(tmp_path, "--set", "read_noise=false", device="rram-milo2021")
+    code, _, err = call(*quiet, "--forward-precision", "bf16-mixed")
+    assert code == 0, err
+    table = pd.read_csv(tmp_path / "out" / "evaluations.csv")
+    assert set(table["forward_precision"]) == {"bf16-mixed"}
+    assert "forward_precision" not in pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert "bf16-mixed" in (tmp_path / "out" / "report.html").read_text()
+    code, _, err = call(*quiet)
+    assert code != 0
+    assert "forward_precision" in err
+
+
+def test_bf16_is_refused_before_anything_runs_where_reads_are_noisy(call, tmp_path):
+    more = ["--set", "read_noise=true", "--forward-precision", "bf16-mixed"]
+    code, _, err = call(*command(tmp_path, *more, device="pcm-nandakumar2019"))
+    assert code != 0
+    assert "read noise" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
     devices = ["--device", "rram-milo2021", "--device", "sonos-agrawal2022", "--times", "0,1h,1d,5d"]
     given = ["--model", "desk_net:build", "--data", "npz:good.npz", "--chips", 3, "--out", tmp_path / "out"]
