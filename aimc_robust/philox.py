@@ -8,6 +8,7 @@ operations, bits for a small layer would cost ten times as much as its errors.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ ROUNDS = 10
 MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # added to the two halves of a key from round to round
 LOW, WORD = 2**32 - 1, 2**64 - 1
+_OF_THREAD, _EMPTY = threading.local(), np.zeros(4, np.uint64)
 
 
 def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.device) -> np.ndarray | Tensor:
@@ -30,11 +32,31 @@ def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.devi
         device: Where to compute them.
     """
     if device.type == "cpu":
-        streams = [np.random.Philox(key=key, counter=first).random_raw(4 * blocks) for key in keys]
+        streams = [_numpy_words(key, first, 4 * blocks) for key in keys]
         return (streams[0][None] if len(streams) == 1 else np.stack(streams)).view(np.int32)
     counters = torch.zeros((blocks, 4), dtype=torch.int64, device=device)
     torch.arange(first + 1, first + 1 + blocks, out=counters[:, 0])  # NumPy starts behind its counter
     return philox(keys, counters).flatten(1).view(torch.int32)
+
+
+def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
+    """Compute words with the generator of this thread; making one takes longer than drawing for a small layer."""
+    if not hasattr(_OF_THREAD, "generator"):
+        _OF_THREAD.generator = np.random.Philox(key=0)
+    generator: np.random.Philox = _OF_THREAD.generator
+    generator.state = {
+        "bit_generator": "Philox",
+        "state": {
+            "counter": np.array((first, 0, 0, 0), np.uint64),
+            "key": np.array((key & WORD, key >> 64), np.uint64),
+        },
+        "buffer": _EMPTY,
+        "buffer_pos": 4,  # the buffer is used up
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    words: np.ndarray = generator.random_raw(count)
+    return words
 
 
 def philox(keys: Sequence[int], counters: Tensor) -> Tensor:

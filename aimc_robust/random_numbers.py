@@ -19,6 +19,7 @@ from aimc_robust.philox import random_bits
 from aimc_robust.seeding import Axes
 
 CACHED = 2**17  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
+CPU = torch.device("cpu")
 PARTS_IN_THREADS = 8  # of so many numbers, from which on threads are worth their start
 
 Array: TypeAlias = "np.ndarray | Tensor"
@@ -51,14 +52,15 @@ def laplace(axes: Axes | Sequence[Axes], like: Tensor, first_row: int = 0) -> Te
 
 
 def _like(axes: Axes | Sequence[Axes], like: Tensor, first_row: int, distribution: Distribution) -> Tensor:
-    keys = [part.key() for part in ([axes] if isinstance(axes, Axes) else axes)]
     if not like.numel():
         return torch.empty_like(like)
+    keys = [axes.key()] if isinstance(axes, Axes) else [part.key() for part in axes]
     rows = len(like) if like.ndim > 1 else 1
     count = like.numel() // rows
     first = first_row * blocks_per_row(count, 32)
-    numbers = draw_rows(keys, rows // len(keys), count, distribution, first=first, device=like.device)
-    return numbers.view(like.shape).to(like)
+    return (
+        draw_rows(keys, rows // len(keys), count, distribution, first=first, device=like.device).view_as(like).to(like)
+    )
 
 
 def blocks_per_row(count: int, bits: int) -> int:
@@ -83,36 +85,38 @@ def draw_rows(
         drawn = random_bits(keys, first, rows * per_row, device)
         return distribution(drawn.reshape(-1, width), torch)[:, :count].reshape(len(keys), rows, count)
     step = max(CACHED // (width * len(keys)), 1)
-
-    def draw(start: int) -> np.ndarray:
-        part = min(step, rows - start)
-        drawn = random_bits(keys, first + start * per_row, part * per_row, device)
-        numbers: np.ndarray = distribution(drawn.reshape(-1, width), np)[:, :count]
-        return numbers.reshape(len(keys), part, count)
-
-    starts, threads = range(0, rows, step), torch.get_num_threads()
-    if len(starts) == 1:
-        return torch.from_numpy(draw(0))
+    if rows <= step:
+        return torch.from_numpy(_part(keys, rows, count, distribution, first, per_row))
     numbers = np.empty((len(keys), rows, count), np.float32)
 
-    def store(start: int) -> None:
-        np.copyto(numbers[:, start : start + step], draw(start))
+    def draw(start: int) -> None:
+        part = numbers[:, start : start + step]
+        np.copyto(part, _part(keys, part.shape[1], count, distribution, first + start * per_row, per_row))
 
+    starts, threads = range(0, rows, step), torch.get_num_threads()
     if threads == 1 or len(starts) < PARTS_IN_THREADS:
         for start in starts:
-            store(start)
+            draw(start)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(store, starts))  # which raises what a thread raised
+            list(pool.map(draw, starts))  # which raises what a thread raised
     return torch.from_numpy(numbers)
+
+
+def _part(
+    keys: Sequence[int], rows: int, count: int, distribution: Distribution, first: int, per_row: int
+) -> np.ndarray:
+    """Draw numbers (keys, rows, count) on the CPU."""
+    bits = random_bits(keys, first, rows * per_row, CPU)
+    numbers: np.ndarray = distribution(bits.reshape(-1, 8 * per_row), np)
+    return numbers[:, :count].reshape(len(keys), rows, count)
 
 
 def normals(bits: Any, module: Any) -> Any:
     """Transform bits by Box and Muller: the first half of a row gives radii, up to 6.6, the other half angles."""
     half = bits.shape[1] // 2
-    return _box_muller(
-        _exponentials(bits[:, :half], module), _scaled(bits[:, half:], math.pi * 2.0**-31, module), module
-    )
+    angle = _scaled(bits[:, half:], math.pi * 2.0**-31, module)
+    return _box_muller(_above_zero(bits[:, :half], module), angle, module)
 
 
 def short_normals(bits: Any, module: Any) -> Any:
@@ -121,14 +125,12 @@ def short_normals(bits: Any, module: Any) -> Any:
     half = short.shape[1] // 2
     uniform = _scaled(short[:, :half], 2.0**-16, module)
     uniform += 0.5 + 2.0**-17
-    angle = _scaled(short[:, half:], math.pi * 2.0**-15, module)
-    return _box_muller(_negative_logarithm(uniform, module), angle, module)
+    return _box_muller(uniform, _scaled(short[:, half:], math.pi * 2.0**-15, module), module)
 
 
-def _box_muller(exponential: Any, angle: Any, module: Any) -> Any:
-    """Return normal numbers (rows, 2 n) of exponential numbers, which become radii, and angles (rows, n)."""
-    exponential *= 2.0
-    radius = module.sqrt(exponential, out=exponential)
+def _box_muller(uniform: Any, angle: Any, module: Any) -> Any:
+    """Return normal numbers (rows, 2 n) of numbers within (0, 1], which become radii, and angles (rows, n)."""
+    radius = module.sqrt(_logarithm(uniform, -2.0, module), out=uniform)
     rows, half = radius.shape
     both = module.empty((rows, 2, half), dtype=module.float32, device=radius.device)
     module.cos(angle, out=both[:, 0])
@@ -145,25 +147,26 @@ def uniforms(bits: Any, module: Any) -> Any:
 def laplaces(bits: Any, module: Any) -> Any:
     """Transform bits to Laplace numbers: an exponential one, whose sign is that of the bits."""
     signs = _scaled(bits, 1.0, module)
-    return module.copysign(_exponentials(bits, module), signs)
+    return module.copysign(_logarithm(_above_zero(bits, module), -1.0, module), signs)
 
 
-def _exponentials(bits: Any, module: Any) -> Any:
-    """Transform bits, whose sign is lost, to exponential numbers: the negative logarithm of a number within (0, 1]."""
+def _above_zero(bits: Any, module: Any) -> Any:
+    """Transform bits, whose sign is lost, to numbers that are uniform within (0, 1]."""
     bits &= 2**31 - 1
     uniform = _scaled(bits, 2.0**-31, module)
     uniform += 2.0**-32
-    return _negative_logarithm(uniform, module)
-
-
-def _negative_logarithm(uniform: Any, module: Any) -> Any:
-    module.log(uniform, out=uniform)
-    uniform *= -1.0
     return uniform
 
 
+def _logarithm(numbers: Any, factor: float, module: Any) -> Any:
+    """Compute factor * log(numbers) in place."""
+    module.log(numbers, out=numbers)
+    numbers *= factor
+    return numbers
+
+
 def _scaled(bits: Any, factor: float, module: Any) -> Any:
-    """Return whole numbers times a power of 2 or an angle, in float32."""
-    if module is np:
-        return np.multiply(bits, np.float32(factor), dtype=np.float32, casting="unsafe")
-    return bits.to(torch.float32).mul_(factor)
+    """Return whole numbers times a factor, in float32."""
+    numbers = bits.astype(np.float32) if module is np else bits.to(torch.float32)
+    numbers *= factor
+    return numbers

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 Axis = str | int
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for each call
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Axes:
         return self._hash(16)
 
     def _hash(self, size: int) -> int:
-        text = json.dumps([operator.index(self.root), self.named], separators=(",", ":"))
+        text = _ENCODE([operator.index(self.root), self.named])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "little")
 
     def generator(self, device: str | torch.device = "cpu") -> torch.Generator:
