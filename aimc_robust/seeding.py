@@ -1,4 +1,4 @@
-"""Named random streams: generators are derived by hashing named axes, never drawn from a shared stream.
+"""Named random streams: keys and generators are derived by hashing named axes, never drawn from a shared stream.
 
 A chip's errors therefore do not depend on batch size, layer order, other layers, the training method or the process
 that computes them, and interrupted work resumes with the same random numbers.
@@ -25,8 +25,8 @@ Axis = str | int
 class Axes:
     """A root seed with named axes, for example seed 0, chip 3, layer "conv1".
 
-    `at` adds axes, `generator` creates a torch generator for them. The order in which axes are added does not matter;
-    their names and values do.
+    `at` adds axes, `generator` creates a torch generator for them, `key` keys the random numbers of chips. The order in
+    which axes are added does not matter; their names and values do.
 
     Attributes:
         root: Root seed.
@@ -46,14 +46,30 @@ class Axes:
         merged = dict(self.named) | values
         return Axes(self.root, tuple(sorted(merged.items())))
 
+    @classmethod
+    def of(cls, source: torch.Generator | Axes) -> Axes:
+        """Return axes as they are, or those that a generator's next number names."""
+        if isinstance(source, Axes):
+            return source
+        import torch
+
+        return cls(int(torch.randint(2**62, (), generator=source, device=source.device)))
+
     def seed(self) -> int:
         """Compute a 64-bit seed: the BLAKE2b hash of root and axes.
 
         torch's CPU generator uses the low 32 bits, so two different sets of axes share a stream with probability
         2**-32.
         """
+        return self._hash(8)
+
+    def key(self) -> int:
+        """Compute a key of 128 bits, the BLAKE2b hash of root and axes; see `random_numbers`."""
+        return self._hash(16)
+
+    def _hash(self, size: int) -> int:
         text = json.dumps([operator.index(self.root), self.named], separators=(",", ":"))
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "little")
 
     def generator(self, device: str | torch.device = "cpu") -> torch.Generator:
         """Create a generator seeded by these axes; a CPU generator gives the same numbers on every machine."""

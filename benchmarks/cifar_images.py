@@ -1,4 +1,4 @@
-"""Write twenty classes of CIFAR-100 at 16 x 16 pixels, for the scale cpu-cifar-ten (its first ten).
+"""Write twenty classes of CIFAR-100 at 16 x 16 pixels, for cpu-cifar-twenty and cpu-cifar-ten (the first ten).
 
     python benchmarks/cifar_images.py benchmarks/data/cifar100.npz benchmarks/data
 

@@ -14,7 +14,8 @@ PACKAGE = Path(aimc_robust.__file__).parent
 
 # Bottom to top. Folders of one floor may not import each other.
 FLOORS = (
-    {"errors", "seeding"},
+    {"errors", "seeding", "philox"},
+    {"random_numbers"},
     {"io", "parallel", "statistics", "noise"},
     {"tasks"},
     {"data", "models", "devices"},

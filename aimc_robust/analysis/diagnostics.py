@@ -42,7 +42,7 @@ from aimc_robust.errors import InputError, names_arguments, require_finite, requ
 from aimc_robust.io.atomic import Row
 from aimc_robust.noise.analog_weights import ScopeName, unwrap_model
 from aimc_robust.noise.distributions import Gaussian
-from aimc_robust.noise.perturbation import evaluation_mode, perturbed
+from aimc_robust.noise.perturbation import evaluation_mode, frozen_buffers, perturbed
 from aimc_robust.noise.scales import NoiseScale, check_scale
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
@@ -51,7 +51,7 @@ from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import LossFunction
 from aimc_robust.training.methods.range_state import range_state, set_range_state
 
 SPLITS = ("train", "test")

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DataError, require_known
 from aimc_robust.noise.analog_weights import layer_name
-from aimc_robust.noise.perturbation import evaluation_mode
+from aimc_robust.noise.perturbation import evaluation_mode, frozen_buffers
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
-from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers, loss_and_items
+from aimc_robust.training.methods.gradient_passes import LossFunction, loss_and_items
 
 NODES = (0.5 - 0.5 / 3.0**0.5, 0.5 + 0.5 / 3.0**0.5)  # s of Gauss' two points on [0, 1], each of weight 1/2
 

@@ -26,11 +26,11 @@ from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate
 from aimc_robust.noise.analog_weights import analog_weights, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import standard_normal
 from aimc_robust.noise.model_kinds import check_model
-from aimc_robust.noise.perturbation import evaluation_mode, restored
+from aimc_robust.noise.perturbation import evaluation_mode, frozen_buffers, restored
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.task import Task
-from aimc_robust.training.methods.gradient_passes import LossFunction, frozen_buffers, loss_and_items
+from aimc_robust.training.methods.gradient_passes import LossFunction, loss_and_items
 
 DirectionName = Literal["filter_norm", "random"]
 Direction = Mapping[str, Tensor]

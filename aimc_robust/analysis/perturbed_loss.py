@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,12 +14,11 @@ from aimc_robust.errors import DataError, DivergenceError, InputError, require_k
 from aimc_robust.noise.analog_weights import Scope, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
-from aimc_robust.noise.perturbation import evaluation_mode, perturbed
+from aimc_robust.noise.perturbation import evaluation_mode, frozen_buffers, perturbed
 from aimc_robust.noise.scales import NoiseScale
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch, examples_in, unpack
 from aimc_robust.tasks.calling import call_model, main_output
-from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 ExampleLoss = Callable[[Any, Any], Tensor]
 """Function (outputs, labels) -> one loss per example, shape (examples,)."""
@@ -82,7 +81,9 @@ class _Opposite(WeightNoise):
 
     noise: Gaussian
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    accepts_axes: ClassVar[bool] = True
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         return torch.lerp(weight, self.noise.perturb(name, weight, generator), -1.0)
 
 

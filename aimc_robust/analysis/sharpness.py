@@ -24,11 +24,11 @@ from aimc_robust.errors import DataError, InputError, require_type, require_whol
 from aimc_robust.noise.analog_weights import Scope, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.model_kinds import check_model
-from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.noise.perturbation import frozen_buffers, perturbed
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, frozen_buffers, scalar_loss
+from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, scalar_loss
 from aimc_robust.training.methods.sam import SAM
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from aimc_robust.noise.perturbation import frozen_buffers
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.training.epoch import seeded
 from aimc_robust.training.methods.base import Method
-from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, frozen_buffers, scalar_loss
+from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, scalar_loss
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 
 FIXED_STEP = 10**12  # the update number of a method with fixed strength

@@ -14,6 +14,7 @@ from aimc_robust.noise.analog_weights import analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import evaluation_mode
 from aimc_robust.noise.scales import NoiseScale, weight_scale
+from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import as_task
 from aimc_robust.tasks.task import Task
@@ -34,7 +35,7 @@ class WeightStep(WeightNoise):
     def __post_init__(self) -> None:
         require_finite("radius", self.radius)
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return `weight` after the step of layer `name`."""
         direction = self.directions.get(name)
         if direction is None or direction.shape != weight.shape:

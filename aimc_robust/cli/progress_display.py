@@ -29,7 +29,7 @@ from aimc_robust.report.metric_text import format_value
 from aimc_robust.statistics.primary_metric import ACCURACY, PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
 
-REFRESH_S = 1.0  # between two estimates of the time left
+REFRESH_S = 1.0  # between two estimates of the time left, each of which looks at all models that are left
 
 
 class PlainProgress(TimeLeft):
@@ -40,7 +40,7 @@ class PlainProgress(TimeLeft):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
-        self._line_time = time.monotonic()
+        self._line_time, self._shown = time.monotonic(), -math.inf
         self._size, self._done_count = ExperimentSize(trials=0), 0
 
     def started(self, size: ExperimentSize) -> None:
@@ -93,7 +93,10 @@ class PlainProgress(TimeLeft):
         self.line(f"[{self._done_count}/{self._size.trials}] {trial}: {text}{self._end_of_line()}")
 
     def _end_of_line(self) -> str:
-        return f"  (about {duration(self.seconds)} left)" if self.seconds else ""
+        if time.monotonic() - self._shown < REFRESH_S or not (seconds := self.seconds):
+            return ""
+        self._shown = time.monotonic()
+        return f"  (about {duration(seconds)} left)"
 
 
 class RichProgress(PlainProgress):
@@ -103,7 +106,7 @@ class RichProgress(PlainProgress):
 
     def __init__(self, console: Console, bars: Progress) -> None:
         super().__init__(console)
-        self._bars, self._shown = bars, -math.inf
+        self._bars = bars
         self._all_bar = bars.add_task("all models", total=None, visible=False)
         self._trial_bar = bars.add_task("", total=None)
         self._epochs_done: dict[Trial, int] = {}  # several trials may be in progress

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aimc_robust.devices.moments import Moments
 from aimc_robust.hardware.layers.stored_matrix import StoredMatrix
 from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.random_numbers import normal
 from aimc_robust.seeding import Axes
 
 Copy = tuple[Tensor, str, Callable[[Tensor], Tensor]]
@@ -40,9 +41,7 @@ class GaussianWeights:
         """Draw all weights anew."""
         values: dict[str, Tensor] = {}
         for name, mean in self._mean.items():
-            generator = axes.at(weight=name).generator()
-            normal = torch.randn(mean.shape, generator=generator, dtype=torch.float32)
-            values[name] = torch.addcmul(mean, self._std[name], normal.to(mean))
+            values[name] = torch.addcmul(mean, self._std[name], normal(axes.at(weight=name), mean))
         self._write(values)
 
     @torch.no_grad()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import NoneType
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -18,9 +18,10 @@ from aimc_robust.evaluation.forward_precision import check_forward_precision, fo
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, check_condition, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
-from aimc_robust.hardware.program import check_program, chip_axes, copy_for_chip, folds, program_prepared
+from aimc_robust.hardware.program import check_program, chip_axes, folds
+from aimc_robust.hardware.program_chips import chips_at_once, program_chips
 from aimc_robust.noise.base import WeightNoise
-from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.noise.perturbation import frozen_buffers, perturbed
 from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.classification import Classification
@@ -29,7 +30,6 @@ from aimc_robust.tasks.metrics import Metric, Metrics, as_metrics
 from aimc_robust.tasks.registry import TaskLike, as_task
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.config import Precision
-from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 MAX_CHIPS = 1_000_000
 Condition = WeightNoise | None
@@ -79,10 +79,19 @@ class ChipEvaluation:
 
     def __call__(self, chip: int) -> Measurement:
         """Measure the model on one chip. Raise DivergenceError, which names the chip, if its outputs are NaN."""
-        try:
-            return self._measure(chip)
-        except DivergenceError as error:
-            raise DivergenceError(f"{self._place(chip)}: {error}") from None
+        return self.measure([chip])[0]
+
+    def measure(self, chips: Sequence[int]) -> list[Measurement]:
+        """Measure the model on each chip; see `__call__`."""
+        with closing(self._on_chips(chips)) as models:
+            return [self._measure(chip, model) for chip, model in zip(chips, models, strict=True)]
+
+    @cached_property
+    def chips_at_once(self) -> int:
+        """How many chips `measure` had better get at a time."""
+        if not isinstance(self.condition, Hardware):
+            return 1
+        return chips_at_once(self.model, self.condition, self.deployment)
 
     @cached_property
     def _memory(self) -> dict[str, Tensor]:
@@ -97,29 +106,32 @@ class ChipEvaluation:
         devices = " and ".join(dict.fromkeys(crossbar.device.cell.name for crossbar in self.condition.crossbars))
         return f"chip {chip} of {devices}, {self.time_s:g} s after programming"
 
-    def _measure(self, chip: int) -> Measurement:
-        with self.on_chip(chip) as model, forward_in(model, self.forward_precision):
-            return self.task.measure(model, self.batches, self.metrics)
+    def _measure(self, chip: int, model: nn.Module) -> Measurement:
+        try:
+            with forward_in(model, self.forward_precision):
+                return self.task.measure(model, self.batches, self.metrics)
+        except DivergenceError as error:
+            raise DivergenceError(f"{self._place(chip)}: {error}") from None
 
     @contextmanager
     def on_chip(self, chip: int) -> Iterator[nn.Module]:
         """Yield the model on one chip; it becomes invalid on exit, and with the next chip."""
-        axes = chip_axes(self.chip_seed, chip)
-        if not isinstance(self.condition, Hardware):
+        with closing(self._on_chips([chip])) as models:
+            yield next(models)
+
+    def _on_chips(self, chips: Sequence[int]) -> Generator[nn.Module]:
+        """Yield the model on one chip after another."""
+        axes = [chip_axes(self.chip_seed, chip) for chip in chips]
+        if isinstance(self.condition, Hardware):
+            options: dict[str, Any] = {"time_s": self.time_s, "deployment": self.deployment, "layers": self.programmed}
+            yield from program_chips(self.model, self.condition, axes, self._memory, **options)
+            return
+        for of_chip in axes:
             with ExitStack() as stack:
                 if self.condition is not None:
-                    stack.enter_context(perturbed(self.model, self.condition, generator=axes))
+                    stack.enter_context(perturbed(self.model, self.condition, generator=of_chip))
                 stack.enter_context(frozen_buffers(self.model))
                 yield self.model
-            return
-        yield program_prepared(
-            copy_for_chip(self.model, self._memory),
-            self.condition,
-            axes,
-            time_s=self.time_s,
-            deployment=self.deployment,
-            layers=self.programmed,
-        )
 
 
 def evaluate_chips(
@@ -155,7 +167,10 @@ def evaluate_chips(
     check_jobs(evaluation.model, jobs)
     numbers = list(chips)[:1] if condition is None else list(chips)
     jobs = jobs and min(jobs, max(len(numbers), 1))
-    yield from zip(numbers, ordered_map(evaluation, numbers, jobs=jobs), strict=True)
+    size = min(evaluation.chips_at_once, -(-len(numbers) // (jobs or 1)) or 1)
+    parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    for part, measured in zip(parts, ordered_map(evaluation.measure, parts, jobs=jobs), strict=True):
+        yield from zip(part, measured, strict=True)
 
 
 def chip_evaluation(

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement
-from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.seeding import Axes
 from aimc_robust.statistics.t_interval import t_interval
 from aimc_robust.tasks.registry import TaskLike
 
@@ -149,8 +150,11 @@ class _ScaledNoise(WeightNoise):
     noise: WeightNoise
     factor: float
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.lerp(weight, perturb_checked(self.noise, name, weight, generator), self.factor)
+    accepts_axes: ClassVar[bool] = True
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
+        source = own_source(self.noise, generator) if isinstance(generator, Axes) else generator
+        return torch.lerp(weight, perturb_checked(self.noise, name, weight, source), self.factor)
 
 
 def _compare(predicted: Any, losses: np.ndarray) -> dict[str, Any]:

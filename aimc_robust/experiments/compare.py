@@ -147,8 +147,9 @@ def _report_known_outcomes(
     if not runner.writes:
         return {}
     failures = {trial: results.failure(trial) for trial in results.trials}
+    known = set(trials) - set(pending)
     for trial, reason in failures.items():
-        if trial in pending or trial not in trials:
+        if trial not in known:
             continue
         if reason is not None:
             progress.failed(trial, reason)
@@ -161,7 +162,7 @@ def _broadcast_trials(runner: TrialRunner, pending: list[Trial]) -> list[Trial]:
     """Return the first process's pending trials, in every process."""
     if runner.machine.processes == 1:
         return pending
-    names = runner.broadcast([str(trial) for trial in pending])
+    names = set(runner.broadcast([str(trial) for trial in pending]))
     return [trial for trial in runner.results.trials if str(trial) in names]
 
 

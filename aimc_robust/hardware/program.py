@@ -1,6 +1,5 @@
 """Program a model onto simulated crossbars."""
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
@@ -18,13 +17,11 @@ from aimc_robust.hardware.config.placement import Hardware, Layers, check_time_o
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.conversion.prepare import PROGRAMMED, prepare
 from aimc_robust.hardware.conversion.replace_layers import install_arrays
-from aimc_robust.hardware.layers.own_forward import check_products, has_own_forward
 from aimc_robust.hardware.programming.known_states import check_fault_maps
 from aimc_robust.hardware.programming.measured_states import States, with_states
-from aimc_robust.hardware.programming.programmed_matrix import Chip, write_weights
-from aimc_robust.hardware.programming.weights_to_states import BLOCK
-from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, is_analog_layer
-from aimc_robust.parallel.process_pool import thread_map
+from aimc_robust.hardware.programming.programmed_matrix import Chip
+from aimc_robust.hardware.programming.written_weights import write_weights
+from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.seeding import Axes
 
 
@@ -200,46 +197,7 @@ def program_natively(
     prepared: nn.Module, hardware: Hardware, chip: Chip, ranges: Mapping[str, LayerRanges] | None = None
 ) -> nn.Module:
     """Program a prepared and checked model on the native backend, in place; see `program_prepared`."""
-    write_layers(prepared, hardware, chip)
+    write_weights(prepared, hardware, chip)
     if not hardware.computes_in_arrays:
         return prepared
     return install_arrays(prepared, hardware, chip, ranges, only=lambda crossbar: crossbar.computes_in_arrays)
-
-
-def write_layers(prepared: nn.Module, hardware: Hardware, chip: Chip) -> None:
-    """Program the layers whose crossbar has errors of weights only, in place."""
-    held: list[AnalogWeight] = []
-    for weight in analog_weights(prepared).values():
-        crossbar = hardware.crossbar_of(weight.layer)
-        if crossbar is not None and not crossbar.computes_in_arrays and chip.holds(weight):
-            held.append(weight)
-
-    @torch.no_grad()  # torch's modes belong to a thread
-    def write(weight: AnalogWeight) -> None:
-        crossbar = hardware.crossbar_of(weight.layer)
-        assert crossbar is not None
-        with crossbar.naming_layer(weight.layer):
-            write_weights(crossbar, weight, chip)
-
-    # A user's cell model need not be safe in threads; on a GPU, threads would use other streams.
-    on_cpu = all(weight.parameter.is_cpu for weight in held)
-    is_large = sum(weight.parameter.numel() for weight in held) > BLOCK
-    checked = any(crossbar.device.cell.checks_results for crossbar in hardware.crossbars)
-    in_threads = on_cpu and is_large and not checked
-    thread_map(write, held, threads=torch.get_num_threads() if in_threads else 1)
-    for weight in held:
-        if is_analog_layer(weight.module) and has_own_forward(weight.module):
-            check_products(weight.module, weight.layer)
-
-
-@torch.no_grad()
-def copy_for_chip(prepared: nn.Module, memory: dict[str, Tensor]) -> nn.Module:
-    """Copy a prepared model with parameters in `memory`, empty at first, so that chips need not allocate their own.
-
-    A copy becomes invalid when the next one is made in the same memory.
-    """
-    parameters: dict[int, nn.Parameter] = {}
-    for name, parameter in prepared.named_parameters():
-        memory[name] = memory[name].copy_(parameter) if name in memory else parameter.detach().clone()
-        parameters[id(parameter)] = type(parameter)(memory[name], parameter.requires_grad)
-    return copy.deepcopy(prepared, parameters)

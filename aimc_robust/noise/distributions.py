@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from aimc_robust.errors import names_arguments, require_finite
-from aimc_robust.noise.base import WeightNoise, standard_normal
+from aimc_robust.noise.base import WeightNoise, standard_laplace, standard_normal
 from aimc_robust.noise.scales import NoiseScale, check_scale, weight_scale
+from aimc_robust.seeding import Axes
 
 
 @names_arguments
@@ -33,12 +34,13 @@ class Gaussian(WeightNoise):
     scale: NoiseScale = "filter_max"
 
     supports_any_device: ClassVar[bool] = True
+    accepts_axes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_finite("sigma", self.sigma)
         check_scale(self.scale)
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return a perturbed copy of `weight`; see `WeightNoise.perturb`."""
         noise = standard_normal(weight, generator)
         return noise.mul_(weight_scale(weight, self.scale) * float(self.sigma)).add_(weight)
@@ -70,16 +72,14 @@ class Laplace(WeightNoise):
     matched_std: bool = False
 
     supports_any_device: ClassVar[bool] = True
+    accepts_axes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_finite("b", self.b)
         check_scale(self.scale)
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return a perturbed copy of `weight`; see `WeightNoise.perturb`."""
-        # The difference of two standard exponentials is Laplace(0, 1), without the log(0) of an inverse CDF.
-        draws = torch.empty((2, *weight.shape), device=generator.device, dtype=torch.float32)
-        draws.exponential_(generator=generator)
-        noise = (draws[0] - draws[1]).to(device=weight.device, dtype=weight.dtype)
+        noise = standard_laplace(weight, generator)
         b = self.b / math.sqrt(2) if self.matched_std else float(self.b)
         return noise.mul_(weight_scale(weight, self.scale) * b).add_(weight)

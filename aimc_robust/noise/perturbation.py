@@ -17,7 +17,7 @@ from aimc_robust.noise.analog_weights import (
     unwrap_model,
     weights_in_scope,
 )
-from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
 from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.shards import reshard, resharded, whole, write
 from aimc_robust.noise.weight_shift import derived_weights, shifted
@@ -44,11 +44,12 @@ def perturbed(
         model: Model to perturb.
         noise: Noise to apply.
         generator: A torch generator, used in the order of the model's parameters; or `Axes`, from which each weight
-            derives its own generator by the name of its layer, so that draws do not depend on other weights.
+            derives its own by the name of its layer, so that draws do not depend on other weights, nor, for a noise
+            that accepts axes, on the device.
         scope: Parameters to perturb, see `weights_in_scope`.
         strength: 1 applies the full noise; s applies w + s * (noise(w) - w), by which a ramp scales any noise.
-        draw_on_device: With `Axes`, draw on each weight's device if the noise supports it. Fast on a GPU, whose random
-            numbers differ from the CPU's: for training, not for chips that must be equal on every machine.
+        draw_on_device: With `Axes`, draw with the generator of a weight's device, if that is not the CPU and the noise
+            supports it. Faster than numbers that are the same everywhere: for training, not for chips.
 
     Raises:
         InputError: if no parameter is in scope, or the noise raises, or returns a wrong shape, NaN or infinity.
@@ -95,16 +96,14 @@ class _Draw:
     draw_on_device: bool
 
     def __call__(self, layer: str, weight: torch.Tensor, matrix: AnalogWeight | None) -> torch.Tensor:
-        on_device = self.draw_on_device and self.noise.supports_any_device
-        if isinstance(self.generator, Axes):
-            source = self.generator.at(layer=layer).generator(device=weight.device if on_device else "cpu")
-        else:
-            source = self.generator
+        source = self.generator
+        if isinstance(source, Axes):
+            axes, on_device = source.at(layer=layer), self.draw_on_device and not weight.is_cpu
+            native = on_device and self.noise.supports_any_device
+            source = axes.generator(weight.device) if native else own_source(self.noise, axes)
         values = weight.detach() if matrix is None else matrix.filters_first(weight.detach())
         noisy = perturb_checked(self.noise, layer if matrix is None else matrix.layer, values, source)
-        if (
-            not self.draw_on_device
-        ):  # training finds by its loss that it diverged, and does not wait for the device here
+        if not self.draw_on_device:  # training finds by its loss that it diverged, and does not wait for the device
             _check_finite(self.noise, layer, values, noisy)
         noisy = noisy if matrix is None else matrix.to_parameter_layout(noisy)
         return noisy if self.strength == 1.0 else torch.lerp(weight, noisy, self.strength)
@@ -151,3 +150,27 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def frozen_buffers(model: nn.Module, *, nonfinite_only: bool = False) -> Iterator[None]:
+    """Restore the model's buffers on exit, or only those that then contain NaN or infinity.
+
+    Saving the buffers, instead of switching BatchNorm off, also covers custom normalization layers and layers that
+    replace a buffer by a new tensor.
+    """
+    saved = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in saved:
+                current = module._buffers[name]
+                if nonfinite_only and current is not None:
+                    value = torch.where(current.isfinite().all(), current, value)
+                module._buffers[name] = buffer.copy_(value)

@@ -14,7 +14,7 @@ from aimc_robust.data.training_set import TrainingSet
 from aimc_robust.errors import DivergenceError, InputError, exact_text
 from aimc_robust.io.atomic import Row
 from aimc_robust.noise.distributions import Gaussian
-from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.noise.perturbation import frozen_buffers, perturbed
 from aimc_robust.seeding import Axes, global_seed
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.distillation import Distillation
@@ -23,7 +23,6 @@ from aimc_robust.tasks.task_loss import TaskLoss
 from aimc_robust.training.config import EarlyStopping, TrainingConfig
 from aimc_robust.training.methods.base import Method
 from aimc_robust.training.methods.distributed import mean_over_workers, world
-from aimc_robust.training.methods.gradient_passes import frozen_buffers
 
 EVALUATION_BATCH_SIZE = 512
 CHECKED_LABELS, MAX_SCORES = 512, 2**24  # at a time, before training starts

@@ -18,7 +18,7 @@ from .claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult, check_claims
 from .layout import FOLDER, read_layout
 
 RESULTS = FOLDER.parent / "results"
-SCALES = ("cpu-digits", "cpu-fashion", "cpu-cifar-ten", "mini")
+SCALES = ("cpu-digits", "cpu-fashion", "cpu-cifar-ten", "cpu-cifar-twenty", "mini")
 STATES = (HELD, NOT_HELD, NOT_SETTLED)
 AGREEMENT = {  # what it is called -> the verdicts of the data sets that settle a claim
     "held wherever settled": {HELD},

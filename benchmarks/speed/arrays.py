@@ -14,7 +14,7 @@ ResNet-18 in its CIFAR form, 128 images; ratios in one run. The weight-error pat
 import argparse
 
 import torch
-from common import images, print_ratios, ratios, resnet18_cifar
+from common import network_and_images, print_ratios, ratios
 from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
@@ -43,9 +43,12 @@ def on_chips(model: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    device = parser.parse_args().device
-    model = resnet18_cifar().eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in split_batches(images(128), 64)]
+    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
+    options = parser.parse_args()
+    device = options.device
+    model, labelled = network_and_images(128, small=options.small)
+    model = model.eval().to(device)
+    batches = [(x.to(device), y.to(device)) for x, y in split_batches(labelled, 64)]
     analog = on_chips(model, batches[0][0])
 
     def run(network):

@@ -21,7 +21,8 @@ from common import print_ratios, ratios, seconds
 
 from aimc_robust import Crossbar, program
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.program import chip_axes, copy_for_chip, program_prepared
+from aimc_robust.hardware.program import chip_axes, program_prepared
+from aimc_robust.hardware.program_chips import copy_for_chip
 
 try:
     from transformers import BertConfig, BertModel

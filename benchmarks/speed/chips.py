@@ -8,7 +8,7 @@ ResNet-18 in its CIFAR form, 1000 images, RRAM (Milo 2021), one-sided pairs; rat
 
 import argparse
 
-from common import images, print_ratios, ratios, resnet18_cifar
+from common import network_and_images, print_ratios, ratios
 
 from aimc_robust import Crossbar, program
 from aimc_robust.data.batches import split_batches
@@ -21,9 +21,12 @@ CHIPS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    device = parser.parse_args().device
-    model = resnet18_cifar().eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in split_batches(images(1000), 250)]
+    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
+    options = parser.parse_args()
+    device = options.device
+    model, labelled = network_and_images(1000, small=options.small)
+    model = model.eval().to(device)
+    batches = [(x.to(device), y.to(device)) for x, y in split_batches(labelled, 250)]
     crossbar = Crossbar("rram-milo2021")
 
     def plain():

@@ -37,6 +37,11 @@ def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(data.images, dtype=torch.float32)[rows].unsqueeze(1) / 16.0, torch.tensor(data.target)[rows]
 
 
+def network_and_images(n: int, *, small: bool) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    """ResNet-18 with n random images; or, to try a script, the quickstart's network with n digits."""
+    return (quickstart_cnn(), digits(n)) if small else (resnet18_cifar(), images(n))
+
+
 def ratios(
     baseline: Callable[[], object], others: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:

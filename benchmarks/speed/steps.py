@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from common import images, print_ratios, ratios, resnet18_cifar, seconds
+from common import network_and_images, print_ratios, ratios, seconds
 from torch import nn, optim
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,10 +25,10 @@ LOSS = nn.CrossEntropyLoss()
 class Steps:
     """Updates of one network. With `fast`: bfloat16, channels_last and compiled, as on a GPU."""
 
-    def __init__(self, device: str, batch: int, *, fast: bool) -> None:
+    def __init__(self, device: str, batch: int, *, fast: bool, small: bool = False) -> None:
         self.device, self.fast, self.number = device, fast, 0
-        self.plain = resnet18_cifar().train().to(device)
-        self.model, (inputs, labels) = self.plain, images(batch)
+        network, (inputs, labels) = network_and_images(batch, small=small)
+        self.model = self.plain = network.train().to(device)
         if fast:
             self.plain.to(memory_format=torch.channels_last)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -96,10 +96,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
     options = parser.parse_args()
     fast = options.device != "cpu"
     updates = 50 if fast else 1  # a single step on a GPU is too short to time
-    steps = Steps(options.device, options.batch, fast=fast)
+    steps = Steps(options.device, options.batch, fast=fast, small=options.small)
     if fast:
         torch.backends.cudnn.benchmark = True
     calls = {name: steps.run(METHODS[name], updates) for name in LIMITS}

@@ -32,6 +32,8 @@ from aimc_robust import (
     WeightClipping,
     calibrate,
 )
+from aimc_robust.noise import perturbation
+from aimc_robust.noise.base import own_source
 from aimc_robust.tasks.registry import as_task
 from aimc_robust.training.epoch import train_epoch
 
@@ -94,6 +96,16 @@ WAITING = {
     # What a user's cell model returns is checked.
     "device-matched, a cell model in Python": (lambda: RWP(noise=Crossbar(OwnCell())), 8),
 }
+
+
+@pytest.fixture(autouse=True)
+def perturbations_of_the_generator(monkeypatch):
+    """The CPU, too, draws perturbations of training from its generator: the simulated device has the same one."""
+
+    def source(noise, axes):
+        return axes.generator() if noise.supports_any_device else own_source(noise, axes)
+
+    monkeypatch.setattr(perturbation, "own_source", source)
 
 
 def updated(method, device, *, dtype=None, count=2, inside=no_waits):

@@ -15,6 +15,7 @@ from aimc_robust.hardware.draw_faults import draw_faults
 from aimc_robust.hardware.program import program
 from aimc_robust.noise.distributions import Gaussian
 from aimc_robust.noise.perturbation import perturbed
+from aimc_robust.random_numbers import normal
 from aimc_robust.seeding import Axes
 from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
@@ -100,7 +101,7 @@ def test_gradients_and_both_directions_are_those_of_dense_softmax_regression(nam
             if name == "sam":
                 return ascended(batch, 0.1 * share)
             axes = Axes(Axes(0).at(use="diagnostics", batch=number).seed()).at(use="training", step=10**12, layer="1")
-            draw = torch.randn(4, 16, generator=axes.generator()).double()
+            draw = normal(axes, torch.empty(4, 16)).double()
             return weight + 0.1 * share * weight.abs().amax(1, keepdim=True) * draw
 
         clean, there = dense(weight, bias, batch), dense(moved(factor), bias, batch)

@@ -92,7 +92,7 @@ def test_few_examples_are_vacuous_and_many_are_not():
 def test_a_monte_carlo_interval_that_reaches_the_largest_loss_is_vacuous():
     model, (x, y) = two_classes()
     data = x.repeat(2, 1), y.repeat(2)
-    row = pac_bayes_bound(model, data, sigma_train=[1.0], sigma_test=[1.0], draws=2).iloc[0]
+    row = pac_bayes_bound(model, data, sigma_train=[0.8], sigma_test=[0.8], draws=2).iloc[0]
     assert row.bound < 1.0 <= row.bound_high
     assert row.vacuous
 

@@ -125,6 +125,7 @@ def test_five_tables_of_the_incorruptible_paper_need_twenty_recipes():
         ("m-rwp/table1-resnet18", ["m-rwp/table1"], 4),
         ("m-rwp/tableA1", ["m-rwp/table1"], 2),
         ("m-rwp/figureA5", ["m-rwp/table1"], 4),  # sigma 0.015 and lam 0.5
+        ("m-rwp/figureA5-resnet18", ["m-rwp/figureA5"], 20),
         ("m-rwp/figureA1", ["m-rwp/table1"], 1),
     ],
 )

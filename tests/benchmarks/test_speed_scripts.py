@@ -25,7 +25,9 @@ def small():
     return common.quickstart_cnn().eval(), common.digits(16)
 
 
-@pytest.mark.parametrize("name", ["arrays", "array_aware", "chips", "crosssim", "programming", "steps"])
+@pytest.mark.parametrize(
+    "name", ["arrays", "array_aware", "chips", "chips_at_once", "crosssim", "programming", "steps"]
+)
 def test_every_script_of_a_claim_says_it_and_can_be_imported(name):
     script = load_script(f"speed/{name}.py")
     assert script.__doc__.startswith(("Claim", "Aim"))

@@ -70,6 +70,19 @@ def test_the_time_that_is_left_is_that_of_what_is_left_at_the_measured_speeds(co
     ]
 
 
+def test_many_lines_in_a_second_have_one_estimate(console, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    view = PlainProgress(console)
+    view.started(ExperimentSize(trials=3, epochs=4, coverage="", work=[work(SECOND), work(THIRD)]))
+    run_trial(view, now, SECOND, epochs=1)
+    for after_s in (0.5, 0.5):
+        now[0] += after_s
+        view.finished(FIRST, {"digital": 90.0})
+    lines = console.file.getvalue().splitlines()[1:]
+    assert ["left" in line for line in lines] == [True, False, True]
+
+
 def test_the_bar_shows_the_same_time_left(console, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])

@@ -160,5 +160,5 @@ def test_the_switches_leave_targets_as_they_are(name):
 def test_a_crossbar_without_both_stands_for_the_weights(name, mapping, rows, columns, time_s):
     crossbar = Crossbar(name, mapping=mapping, stuck=(0.0, 0.0), **BOTH_OFF)
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
-    cells = program_matrix(crossbar.device, crossbar.weights, matrix, layer_draws(Axes(0).generator()), time_s=time_s)
+    cells = program_matrix(crossbar.device, crossbar.weights, matrix, layer_draws(Axes(0)), time_s=time_s)
     torch.testing.assert_close(read_back(crossbar.device, crossbar.weights, cells), matrix, rtol=1e-9, atol=1e-9)

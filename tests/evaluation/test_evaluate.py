@@ -151,15 +151,15 @@ class TestPrecision:
         assert evaluate(net(), batches(), RRAM, chips=60, precision=90.0).chips == DEFAULT_PILOT
 
     def test_the_number_of_jobs_changes_nothing(self):
-        one, two = (evaluate(net(), batches(), RRAM, chips=25, precision=2.5, jobs=jobs).table for jobs in (1, 2))
+        one, two = (evaluate(net(), batches(), RRAM, chips=25, precision=2.0, jobs=jobs).table for jobs in (1, 2))
         assert one.equals(two)
         assert DEFAULT_PILOT < len(one) < 25
 
     def test_each_model_stops_by_its_own_pilot(self):
         models = [net(), net(8)]
-        table = evaluate(models, batches(), RRAM, chips=40, precision=2.5).table
+        table = evaluate(models, batches(), RRAM, chips=40, precision=2.0).table
         for seed, model in enumerate(models):
-            alone = evaluate(model, batches(), RRAM, chips=40, precision=2.5).table
+            alone = evaluate(model, batches(), RRAM, chips=40, precision=2.0).table
             assert list(table[table["train_seed"] == seed]["loss"]) == list(alone["loss"])
 
     def test_digital_weights_need_one_chip(self):
@@ -168,10 +168,10 @@ class TestPrecision:
     @pytest.mark.parametrize("known", [range(4), range(DEFAULT_PILOT), range(14), [1, 5, 12], range(40)], ids=str)
     def test_what_is_known_is_not_measured_again_and_changes_nothing(self, known):
         full = dict(evaluate_chips(net(), batches(), RRAM, chips=range(40), jobs=1))
-        fresh = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, jobs=1))
+        fresh = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.0, jobs=1))
         assert DEFAULT_PILOT < len(fresh) < 40
         accuracies = {chip: full[chip].value for chip in known}
-        rest = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.5, known=accuracies, jobs=1))
+        rest = dict(evaluate_until_precise(net(), batches(), RRAM, chips=40, precision=2.0, known=accuracies, jobs=1))
         assert rest == {chip: measured for chip, measured in fresh.items() if chip not in accuracies}
 
     @pytest.mark.parametrize(("precision", "chips"), [(0.0, 25), (1.0, 1), (-1.0, 25), (float("nan"), 25), ("1", 25)])

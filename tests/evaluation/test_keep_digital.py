@@ -32,7 +32,7 @@ RMSE = PrimaryMetric("rmse", better="lower", bounds=(0.0, float("inf")))
 
 @pytest.fixture(scope="module")
 def kept():
-    return keep_digital(net(), batches(), NOISY, required=95.0, **OPTIONS)
+    return keep_digital(net(), batches(), NOISY, required=92.0, **OPTIONS)
 
 
 def directly(crossbar, digital, chips):
@@ -71,14 +71,14 @@ def test_shares_are_of_weights_and_of_multiplies_per_example(kept):
 def test_the_smallest_set_that_reaches_the_wish_is_confirmed_on_other_chips(kept):
     assert 0 < len(kept.layers) < 3
     before, chosen = (kept.curve.iloc[len(kept.layers) - k] for k in (1, 0))
-    assert before["ci_low"] < 95.0 <= chosen["ci_low"]
+    assert before["ci_low"] < 92.0 <= chosen["ci_low"]
     assert kept.layers == tuple(kept.ranking["layer"][: len(kept.layers)])
     assert kept.confirmation.table["chip"].tolist() == [4, 5, 6, 7]
     values = directly(NOISY, kept.layers, range(4, 8))
     assert kept.confirmation.table["accuracy"].tolist() == pytest.approx(values)
-    assert kept.judgement == _judge(kept.confirmation, 95.0)
+    assert kept.judgement == _judge(kept.confirmation, 92.0)
     assert kept.placement == dict.fromkeys(kept.layers, "digital")
-    assert "for the required accuracy of 95.00 %" in kept.sentence
+    assert "for the required accuracy of 92.00 %" in kept.sentence
     assert f"on 4 other chips: {kept.confirmation.mean:.2f} %" in kept.sentence
     json.dumps(kept.to_json(), allow_nan=False)
 

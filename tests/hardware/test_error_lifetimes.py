@@ -5,7 +5,7 @@ import torch
 from support.models import MILO, fill
 from torch import Tensor, nn
 
-from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
+from aimc_robust import ADC, DAC, Axes, BitSliced, Crossbar, program
 from aimc_robust.hardware.program import chip_axes
 from aimc_robust.hardware.programming.programmed_matrix import Chip
 from aimc_robust.hardware.programming.weights_to_states import layer_draws, program_matrix
@@ -162,7 +162,7 @@ def test_effects_do_not_shift_each_others_numbers():
 def test_the_numbers_of_devices_and_effects_are_independent():
     # 28 correlations of 20 000 pairs, each beyond 4.5 standard errors with probability 7e-6.
     effects, like = ("programming", "programming-uniform", "drift", "stuck"), torch.zeros(20_000)
-    draws = layer_draws(torch.Generator().manual_seed(0))
+    draws = layer_draws(Axes(0))
     numbers = [draws(device)(effect, like) for device in (0, 1) for effect in effects]
     correlation = torch.corrcoef(torch.stack(numbers)) - torch.eye(len(numbers))
     assert float(correlation.abs().max()) < 4.5 / len(like) ** 0.5

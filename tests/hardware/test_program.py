@@ -42,8 +42,8 @@ def test_it_equals_a_loop_over_the_layers_by_hand(seed):
     analog = program(fill(model), MILO, chip_seed=seed, chip=3)
     for name in ("conv", "deep.0", "deep.1"):
         layer, programmed = model.get_submodule(name), analog.get_submodule(name)
-        generator = Axes(seed).at(chip=3, layer=name).generator()
-        assert torch.equal(programmed.weight, MILO.perturb(name, layer.weight.detach(), generator))
+        axes = Axes(seed).at(chip=3, layer=name)
+        assert torch.equal(programmed.weight, MILO.perturb(name, layer.weight.detach(), axes))
         assert not torch.equal(programmed.weight, layer.weight)
         assert torch.equal(programmed.bias, layer.bias)
 

@@ -207,7 +207,7 @@ def layers(draw: st.DrawFn) -> nn.Module:
 def test_any_layer_shape_is_perturbed_as_by_hand_and_restored(layer, scale):
     model, noise = nn.Sequential(nn.Identity(), layer), Gaussian(0.1, scale)
     before = bits(model)
-    expected = noise.perturb("1", layer.weight.detach(), Axes(0).at(layer="1").generator())
+    expected = noise.perturb("1", layer.weight.detach(), Axes(0).at(layer="1"))
     with perturbed(model, noise, generator=Axes(0)):
         assert torch.equal(layer.weight, expected)
         assert changed(model, before) == {"1.weight"}

@@ -65,8 +65,8 @@ def compared(finished_comparison, tmp_path):
 def evaluated(finished_evaluation, tmp_path):
     """(folder with accuracies, folder with perplexities) of an evaluation with a threshold."""
     folder = shutil.copytree(finished_evaluation.folder, tmp_path / "accuracies")
-    change_question(folder, threshold=90.0)
-    return folder, mirror(folder, tmp_path / "perplexities", threshold=SUM - 90.0)
+    change_question(folder, threshold=86.0)
+    return folder, mirror(folder, tmp_path / "perplexities", threshold=SUM - 86.0)
 
 
 def gathered(folder, kind):
@@ -162,16 +162,16 @@ def test_an_evaluations_page_speaks_of_perplexities(evaluated, capsys):
     check_words([html, markdown], results.spec.images.name, results.spec.images.calibrated_on, "top5 [%]")
     row = gathered(folder, "evaluation").row("near", "wan-1d")
     assert f"**{row['mean']:#.4g}**" in markdown
-    assert "worse than digital weights; yield at 20: " in markdown
+    assert "worse than digital weights; yield at 24: " in markdown
     assert "95 % of the chips have at most this perplexity" in markdown
-    assert "**yield**: share of the chips whose perplexity is at most 20, with" in markdown
-    assert "| yield<br>chips with at most 20 |" in markdown
+    assert "**yield**: share of the chips whose perplexity is at most 24, with" in markdown
+    assert "| yield<br>chips with at most 24 |" in markdown
     assert "Which perplexity do these models reach" in markdown
     assert "tested on the same 80 tokens of" in markdown
     show(results)
     shown = capsys.readouterr().out
     check_words([shown])
-    assert all(words in shown for words in ("Perplexity on 80 tokens", "<= 20", f"{row['worst']:#.4g}"))
+    assert all(words in shown for words in ("Perplexity on 80 tokens", "<= 24", f"{row['worst']:#.4g}"))
 
 
 @pytest.mark.parametrize(("number", "column"), [(0, "accuracy"), (1, "perplexity")])

@@ -66,6 +66,14 @@ def report_process(context, trial, progress):
     progress.finished(trial, {"threads": torch.get_num_threads(), "cores": cores, "gpu": gpu, "sum": float(x.sum())})
 
 
+def report_span(context, trial, progress):
+    """Take two seconds, longer than Ray keeps an idle process, and report when and where."""
+    began = time.monotonic()
+    progress.training(trial, done=0)
+    time.sleep(2.0)
+    progress.finished(trial, {"pid": os.getpid(), "began": began, "ended": time.monotonic()})
+
+
 def sleep_forever(context, trial, progress):
     """Write the id of this process, and wait."""
     path = context.folder / f"pid-{trial}"

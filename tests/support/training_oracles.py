@@ -6,6 +6,7 @@ import torch
 from support.training_examples import Batch, conv_net, digit_batches, gradients_of
 from torch import Tensor, nn
 
+from aimc_robust import random_numbers
 from aimc_robust.seeding import Axes
 
 LOSS = nn.CrossEntropyLoss()
@@ -70,13 +71,10 @@ def scale_of(weight: Tensor, scale: str) -> Tensor:
 
 
 def unit_noise(name: str, weight: Tensor, *, seed: int, step: int, draw: int = 0, laplace: bool = False) -> Tensor:
-    """The standard noise of one parameter: its layer's name, the step and the draw name the generator."""
+    """The standard noise of one parameter: its layer's name, the step and the draw are its axes."""
     axes = {"use": "training", "step": step, "layer": name.removesuffix(".weight")} | ({"draw": draw} if draw else {})
-    generator = Axes(seed).at(**axes).generator()
-    if not laplace:
-        return torch.randn(weight.shape, generator=generator).double()
-    first, second = torch.empty(2, *weight.shape).exponential_(generator=generator)
-    return (first - second).double()
+    distribution = random_numbers.laplace if laplace else random_numbers.normal
+    return distribution(Axes(seed).at(**axes), weight.float()).double()
 
 
 def noisy(

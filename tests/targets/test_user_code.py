@@ -43,6 +43,8 @@ class Pair(WeightMapping):
 class Noise(WeightNoise):
     """Gaussian noise of scale filter_max, written again."""
 
+    accepts_axes = True
+
     def __init__(self, sigma=0.1):
         self.sigma = sigma
 

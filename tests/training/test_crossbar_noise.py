@@ -36,7 +36,7 @@ def programmed(crossbar, *, step, strength=1.0, draw=0):
     found = weights()
     for name in ANALOG:
         axes = Axes(0).at(use="training", step=step, layer=name.removesuffix(".weight"))
-        noisy = crossbar.perturb("", found[name], (axes.at(draw=draw) if draw else axes).generator())
+        noisy = crossbar.perturb("", found[name], axes.at(draw=draw) if draw else axes)
         found[name] = found[name] + strength * (noisy - found[name])
     return found
 

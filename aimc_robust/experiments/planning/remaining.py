@@ -79,16 +79,17 @@ def remaining_work(
 ) -> list[RemainingWork]:
     """Return what is left of each of `trials`, in the order in which they run, from the files alone."""
     planned_recipes: set[str] = set()  # that earlier trials will add to the model cache
-    return [_remaining_work(results, trial, model_cache, planned_recipes) for trial in trials]
+    epochs = {label: results.spec.config_of(label).epochs for label in results.spec.labels}
+    return [_remaining_work(results, trial, epochs[trial.model], model_cache, planned_recipes) for trial in trials]
 
 
 def _remaining_work(
-    results: ComparisonResults, trial: Trial, model_cache: Path | None, planned_recipes: set[str]
+    results: ComparisonResults, trial: Trial, epochs: int, model_cache: Path | None, planned_recipes: set[str]
 ) -> RemainingWork:
     chips_left = {name: len(left) for name, left in results.missing(trial).items()}
     folder = results.training_folder(trial, model_cache)
     is_shared = folder != results.run_folder(trial)
-    all_epochs = epochs_left = results.spec.config_of(trial.model).epochs
+    epochs_left = epochs
     reason = results.failure(trial)
     if not chips_left:
         state, epochs_left = State.DONE, 0
@@ -104,4 +105,4 @@ def _remaining_work(
             planned_recipes.add(folder.name)
     if reason is not None:
         state = State.FAILED
-    return RemainingWork(trial, state, all_epochs, epochs_left, chips_left, reason)
+    return RemainingWork(trial, state, epochs, epochs_left, chips_left, reason)

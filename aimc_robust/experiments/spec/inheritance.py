@@ -22,7 +22,7 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     Args:
         path: The TOML file.
         scale: Name of a table `[scale.NAME]` whose keys override those of the spec; keys that it lists in `remove`,
-            such as "training.early_stopping", are left out.
+            such as "training.early_stopping", are left out. If it `extends` another scale, it is applied after that.
         overrides: Texts `KEY=VALUE` with a dotted key and a value in TOML.
 
     Returns:
@@ -37,7 +37,9 @@ def read_spec(path: Path, *, scale: str | None = None, overrides: Sequence[str] 
     if not is_resolved:
         values.pop("scale", None)
     if scale is not None:
-        values = _at_scale(values, _scale_table(path, scales, scale), f"{path}: scale.{scale}") | {"scale": scale}
+        for name, table in _scale_tables(path, scales, scale):
+            values = _at_scale(values, table, f"{path}: scale.{name}")
+        values["scale"] = scale
     for change in changes:
         values = deep_merge(values, change, literal=True)
     if overrides:
@@ -56,13 +58,25 @@ def scale_names(path: Path) -> list[str]:
     return list(scales) if isinstance(scales, dict) else []
 
 
-def _scale_table(path: Path, scales: Any, scale: str) -> Values:
-    if not isinstance(scales, dict) or scale not in scales:
-        raise unknown_name(f"scale of {path}", scale, list(scales) if isinstance(scales, dict) else [])
-    table = scales[scale]
-    if not isinstance(table, dict):
-        raise InputError(f"{path}: scale.{scale} must be a table of keys of a spec, got {table!r}.")
-    return table
+def _scale_tables(path: Path, scales: Any, scale: str) -> list[tuple[str, Values]]:
+    """Return names and tables of a scale and of the scales that it extends, in the order in which they are applied."""
+    known = list(scales) if isinstance(scales, dict) else []
+    tables: dict[str, Values] = {}
+    name: Any = scale
+    while name is not None:
+        source = f"scale.{next(reversed(tables), scale)}"
+        if not isinstance(name, str):
+            raise InputError(f"{path}: {source}.extends must be the name of a scale of the spec, got {name!r}.")
+        if name in tables:
+            circle = " -> ".join([*tables, name])
+            raise InputError(f"{path}: `extends` of scales forms a circle ({circle}); remove one of them.")
+        if name not in known:
+            raise unknown_name(f"scale of {path}", name, known, advice=f"{source} extends it." if tables else "")
+        tables[name] = scales[name]
+        if not isinstance(tables[name], dict):
+            raise InputError(f"{path}: scale.{name} must be a table of keys of a spec, got {tables[name]!r}.")
+        name = tables[name].get("extends")
+    return list(reversed(tables.items()))
 
 
 def _at_scale(values: Values, scale: Values, source: str) -> Values:
@@ -75,7 +89,7 @@ def _at_scale(values: Values, scale: Values, source: str) -> Values:
             values = _without(values, str(key).split("."))
         except KeyError:
             raise InputError(f"{source}.remove: the spec has no key {key!r}; give one that it has.") from None
-    return deep_merge(values, {key: value for key, value in scale.items() if key != "remove"})
+    return deep_merge(values, {key: value for key, value in scale.items() if key not in ("extends", "remove")})
 
 
 def _without(values: Any, keys: Sequence[str]) -> Any:

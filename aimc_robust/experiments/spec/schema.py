@@ -31,9 +31,10 @@ def spec_schema() -> Schema:
     for kind in METHODS:
         definitions[kind]["properties"]["sweep"] = SWEEP
     keys["methods"] = _methods()
-    scale_keys = {key: value for key, value in keys.items() if key not in ("scale", *ComparisonSpec.stored_keys)}
     remove = {"type": "array", "items": {"type": "string"}, "description": "Dotted keys of the spec that are left out."}
-    scale_keys = {"remove": remove} | scale_keys
+    before = {"type": "string", "description": "Name of the scale that is applied before this one."}
+    scale_keys = {key: value for key, value in keys.items() if key not in ("scale", *ComparisonSpec.stored_keys)}
+    scale_keys = {"extends": before} | {"remove": remove} | scale_keys
     definitions["Scale"] = {"type": "object", "properties": scale_keys, "additionalProperties": False}
     extends = {"type": "string", "description": "Path of another spec, whose keys this file overrides."}
     scales = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Scale"}}

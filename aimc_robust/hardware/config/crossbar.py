@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from aimc_robust.hardware.config.tiling import ArraySize
 from aimc_robust.hardware.config.weight_layout import Scaling, WeightLayout
 from aimc_robust.hardware.programming.weights_to_states import programmed_weights
 from aimc_robust.noise.base import WeightNoise, naming_layer
+from aimc_robust.seeding import Axes
 
 
 @names_arguments
@@ -83,6 +84,8 @@ class Crossbar(WeightNoise):
     arrays: ArraySize
     periphery: Periphery
     crosssim: Mapping[str, Any] | None = field(hash=False)
+
+    accepts_axes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -183,22 +186,10 @@ class Crossbar(WeightNoise):
 
     def ideal(self) -> Crossbar:
         """Return the same device without any error, converter or cut: it computes the digital product."""
-        return self.replace(
-            mapping=OneSided(),
-            cell_bits=0,
-            weight_percentile=1.0,
-            bias_rows=0,
-            rows=0,
-            columns=0,
-            parasitics=None,
-            dac=None,
-            adc=None,
-            output_noise=0.0,
-            read_noise=False,
-            programming=False,
-            drift=False,
-            stuck=(0.0, 0.0),
-        )
+        stored = {"mapping": OneSided(), "cell_bits": 0, "weight_percentile": 1.0}
+        cuts = {"bias_rows": 0, "rows": 0, "columns": 0, "parasitics": None}
+        periphery = {"dac": None, "adc": None, "output_noise": 0.0, "read_noise": False}
+        return self.replace(**stored, **cuts, **periphery, programming=False, drift=False, stuck=(0.0, 0.0))
 
     @property
     def factors(self) -> tuple[tuple[float, ...], float]:
@@ -232,7 +223,7 @@ class Crossbar(WeightNoise):
         """Return the changed crossbar; see `Placement.map`."""
         return change(self)
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return `weight` as read back right after programming; every device and effect has its own stream.
 
         Wires have no resistance here: IR drop is no error of programming. On a GPU, where training would wait for the
@@ -242,7 +233,8 @@ class Crossbar(WeightNoise):
         if self.device.fault_map is not None and self.arrays.bias_rows:
             raise InputError("a fault map covers bias rows, which a weight noise does not; use bias_rows=0.")
         with self.naming_layer(name):
-            read = programmed_weights(self.device, self.weights, matrix, generator, layer=name, checked=weight.is_cpu)
+            chips, checked = [Axes.of(generator)], weight.is_cpu
+            read = programmed_weights(self.device, self.weights, matrix, chips, layer=name, checked=checked)
             return read.reshape(weight.shape).to(weight.dtype)
 
     def naming_layer(self, layer: str) -> AbstractContextManager[None]:

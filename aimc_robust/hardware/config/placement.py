@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from aimc_robust.io.user_code import is_reference
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.weight_shift import derived_weights
+from aimc_robust.seeding import Axes
 
 LayerPlace = Crossbar | Literal["digital"] | CellModel | str | Path | Mapping[str, Any]
 """Where layers are: `digital`, a crossbar, what `Crossbar` takes as a device, or a mapping of its arguments."""
@@ -61,6 +62,8 @@ class Placement(WeightNoise):
 
     __str__ = layers_text
     layers: tuple[tuple[str, Crossbar | None], ...]
+
+    accepts_axes: ClassVar[bool] = True
 
     def __init__(self, layers: Layers) -> None:
         require_type("layers", layers, Mapping, example='a mapping of patterns, such as {"conv1": "digital"}')
@@ -110,7 +113,7 @@ class Placement(WeightNoise):
         placement._set({pattern: crossbar and change(crossbar) for pattern, crossbar in self.layers})
         return placement
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return `weight` as its crossbar represents it right after programming; a digital one as it is."""
         crossbar = self.crossbar_of(name)
         return weight.clone() if crossbar is None else crossbar.perturb(name, weight, generator)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.hardware.config.converters import ADC
+from aimc_robust.random_numbers import normal
 from aimc_robust.seeding import Axes
 
 
@@ -32,10 +33,10 @@ class ADCErrors:
         """
         key = array, torch.device(device)
         if key not in self._drawn:
-            generator = self._axes.at(array=".".join(map(str, array))).generator()
+            axes = self._axes.at(array=".".join(map(str, array)))
             shared = self._adc.errors_per == "array"
             count = max(self._arrays) + 1 if shared else len(self._arrays)
-            drawn = torch.randn((count, 4), generator=generator, dtype=torch.float64).T
+            drawn = normal(axes, torch.empty((count, 4), dtype=torch.float64)).T
             drawn = drawn[:, list(self._arrays)] if shared else drawn
             # MPS has no float64. Copied once: at every read, it would be waited for.
             self._drawn[key] = drawn.float().to(device) if key[1].type == "mps" else drawn.to(device)

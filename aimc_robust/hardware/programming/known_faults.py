@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,9 @@ class _FaultyChip(WeightNoise):
     gains: Mapping[str, Tensor] = field(repr=False)
     strength: float
 
-    def perturb(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    accepts_axes: ClassVar[bool] = True
+
+    def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return the weights that the chip represents."""
         crossbar = self.hardware.crossbar_of(name)
         if crossbar is None:

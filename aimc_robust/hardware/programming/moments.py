@@ -14,7 +14,7 @@ from aimc_robust.hardware.program import check_program
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
 from aimc_robust.hardware.programming.weights_to_states import stuck_states
 from aimc_robust.noise.analog_weights import AnalogWeight, analog_weights
-from aimc_robust.noise.base import WeightNoise, perturb_checked
+from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
 from aimc_robust.noise.model_kinds import check_model
 from aimc_robust.noise.scales import weight_scale
@@ -78,7 +78,7 @@ def _sampled_moments(noise: WeightNoise, name: str, weight: Tensor, axes: Axes, 
     require_whole("draws (of a noise without closed form)", draws, low=2)
     mean, squares = torch.zeros_like(weight), torch.zeros_like(weight)
     for k in range(draws):  # Welford's algorithm: no draw is kept, and no cancellation
-        deviation = perturb_checked(noise, name, weight, axes.at(layer=name, draw=k).generator()).sub_(mean)
+        deviation = perturb_checked(noise, name, weight, own_source(noise, axes.at(layer=name, draw=k))).sub_(mean)
         mean.add_(deviation, alpha=1.0 / (k + 1))
         squares.addcmul_(deviation, deviation, value=k / (k + 1))
     return Moments(mean, squares.div_(draws - 1))

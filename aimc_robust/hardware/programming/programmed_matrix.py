@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,35 +54,13 @@ class Chip:
         """Whether a drift compensation is to be applied."""
         return self.drift_compensation and self.time_s > 0
 
-    def generator(self, weight: AnalogWeight) -> torch.Generator:
-        """Return the generator that the random numbers of one weight matrix on this chip derive from."""
-        return self.axes.at(layer=weight.array_owner).generator()
+    def axes_of(self, weight: AnalogWeight) -> Axes:
+        """Return the axes of one weight matrix on this chip."""
+        return self.axes.at(layer=weight.array_owner)
 
     def draws(self, weight: AnalogWeight) -> LayerDraws:
         """Return the random numbers of one weight matrix on this chip."""
-        return layer_draws(self.generator(weight), cycle=self.cycle)
-
-    def programmed_weights(
-        self, crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, *, time_s: float = 0.0
-    ) -> Tensor:
-        """Return `matrix` of a weight as this chip's arrays represent it at a time."""
-        if crossbar.wires is not None:
-            draws = self.draws(weight)
-            arrays = program_banks(
-                crossbar, weight, matrix, draws, time_s=time_s, with_variances=False, checked=self.checked
-            )
-            return arrays.currents.add_(crossbar.factors[1]).mul_(arrays.limit)
-        device, layout, generator = crossbar.device, crossbar.weights, self.generator(weight)
-        return programmed_weights(
-            device,
-            layout,
-            matrix,
-            generator,
-            time_s=time_s,
-            cycle=self.cycle,
-            layer=weight.array_owner,
-            checked=self.checked,
-        )
+        return layer_draws(self.axes_of(weight), cycle=self.cycle)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,22 +127,25 @@ def with_bias_rows(crossbar: Crossbar, weight: AnalogWeight, *, checked: bool = 
     return torch.cat([matrix, rows], dim=1)
 
 
-def write_weights(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> None:
-    """Replace a weight, and a bias stored in rows, by the values that the chip's devices represent, in place.
-
-    This is the weight-error path, for crossbars without converters and read noise.
-    """
-    matrix = with_bias_rows(crossbar, weight)
-    now = chip.programmed_weights(crossbar, weight, matrix, time_s=chip.time_s)
-    if chip.compensates:
-        zero = zero_weight(crossbar, crossbar.weights.weight_limit(matrix.to(now.dtype)))
-        currents = now.sub_(zero)
-        now = currents.mul_(_compensation(chip.programmed_weights(crossbar, weight, matrix), currents, zero)).add_(zero)
-    check_states(crossbar, weight, chip, now)
-    inputs = weight.filters_first()[0].numel()
-    if weight.bias is not None and now.shape[1] > inputs:
-        weight.bias.copy_(now[:, inputs:].sum(dim=1))
-    weight.parameter.copy_(weight.to_parameter_layout(now[:, :inputs].reshape(weight.filters_first().shape)))
+def read_back_on_chips(
+    crossbar: Crossbar, weight: AnalogWeight, matrix: Tensor, chips: Sequence[Chip], *, time_s: float = 0.0
+) -> Tensor:
+    """Return `matrix` of a weight as chips that differ in their axes represent it at a time, (chips, *matrix.shape)."""
+    chip = chips[0]
+    if crossbar.wires is not None:
+        options: dict[str, Any] = {"time_s": time_s, "with_variances": False, "checked": chip.checked}
+        arrays = [program_banks(crossbar, weight, matrix, each.draws(weight), **options) for each in chips]
+        return torch.stack([each.currents.add_(crossbar.factors[1]).mul_(each.limit) for each in arrays])
+    return programmed_weights(
+        crossbar.device,
+        crossbar.weights,
+        matrix,
+        [each.axes_of(weight) for each in chips],
+        time_s=time_s,
+        cycle=chip.cycle,
+        layer=weight.array_owner,
+        checked=chip.checked,
+    )
 
 
 def check_states(crossbar: Crossbar, weight: AnalogWeight, chip: Chip, *values: Tensor) -> None:
@@ -180,7 +163,7 @@ def zero_weight(crossbar: Crossbar, limit: Tensor) -> Tensor:
     return crossbar.factors[1] * limit
 
 
-def _compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
+def compensation(fresh: Tensor, currents: Tensor, zero: Tensor) -> Tensor:
     """Factor of global drift compensation, for the currents of the drifted columns in units of the weight.
 
     It is 1 if a mean is 0, which leaves nothing to measure it from.
@@ -205,8 +188,8 @@ def program_arrays(crossbar: Crossbar, weight: AnalogWeight, chip: Chip) -> Prog
     scale = limit
     if chip.compensates:
         zero = zero_weight(crossbar, limit)
-        fresh = chip.programmed_weights(crossbar, weight, matrix)
-        alpha = _compensation(fresh, currents * limit, zero)
+        fresh = read_back_on_chips(crossbar, weight, matrix, [chip])[0]
+        alpha = compensation(fresh, currents * limit, zero)
         scale = limit * alpha
         offset = offset / float(alpha) if offset else offset  # the currents are corrected, not the offset
     now = (currents + offset) * scale

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from aimc_robust.devices.cells import CellStates, Draw, share_with_device
 from aimc_robust.devices.states import cell_states
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.weight_layout import WeightLayout, relative_weights
+from aimc_robust.random_numbers import normal, uniform
 from aimc_robust.seeding import Axes
 
 LayerDraws = Callable[[int], Draw]
@@ -59,35 +61,40 @@ def programmed_weights(
     device: Device,
     layout: WeightLayout,
     matrix: Tensor,
-    generator: torch.Generator,
+    chips: Sequence[Axes],
     *,
     time_s: float = 0.0,
     cycle: int = 0,
     layer: str = "",
     checked: bool = True,
 ) -> Tensor:
-    """Compute `read_back` of `program_matrix` with the draws of a generator, block by block of the outputs."""
+    """Compute `read_back` of `program_matrix` on chips, (chips, outputs, inputs), block by block of the outputs.
+
+    `chips` are the axes of the layer on each chip.
+    """
     exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     limit = layout.weight_limit(exact, layer=layer, checked=checked)
-    draws = layer_draws(generator, cycle=cycle, in_blocks=True)
     stuck = stuck_states(device, layout, exact, layer)
-    weights = torch.empty(exact.shape, dtype=exact.dtype, device=exact.device)
-    for rows in _blocks(exact, generator):
-        part = limit[rows] if limit.ndim else limit
-        faults = None if stuck is None else stuck[:, rows]
-        cells = Cells(_states(device, layout, exact[rows].contiguous(), part, draws, time_s, faults, faults), part)
-        weights[rows] = read_back(device, layout, cells)
+    weights = torch.empty((len(chips), *exact.shape), dtype=exact.dtype, device=exact.device)
+    repeat = partial(_repeated, times=len(chips))
+    for rows in _blocks(exact, len(chips)):
+        draws = layer_draws(*chips, cycle=cycle, first_row=rows.start)
+        part = repeat(limit[rows]) if limit.ndim else limit
+        faults = None if stuck is None else repeat(stuck[:, rows], dim=1)
+        cells = Cells(_states(device, layout, repeat(exact[rows]), part, draws, time_s, faults, faults), part)
+        weights[:, rows] = read_back(device, layout, cells).unflatten(0, (len(chips), -1))
     return weights
 
 
-def _blocks(matrix: Tensor, generator: torch.Generator) -> Iterator[slice]:
-    """Slices of a matrix whose draws, one after another, are those of the whole matrix; on a GPU the whole.
+def _repeated(rows: Tensor, times: int, dim: int = 0) -> Tensor:
+    return torch.cat([rows] * times, dim) if times > 1 else rows.contiguous()
 
-    torch's CPU generator makes Gaussian numbers in groups of 16, the last group anew if it is not full.
-    """
+
+def _blocks(matrix: Tensor, chips: int) -> Iterator[slice]:
+    """Slices of the outputs of a matrix; on a GPU the whole."""
     outputs, inputs = matrix.shape
-    on_cpu = matrix.is_cpu and generator.device.type == "cpu"
-    starts = range(0, max(outputs - 15, 1), max(BLOCK // max(inputs, 1) // 16, 1) * 16 if on_cpu else max(outputs, 1))
+    step = BLOCK // max(inputs * chips, 1) if matrix.is_cpu else outputs
+    starts = range(0, max(outputs, 1), max(step, 1))
     return map(slice, starts, [*starts[1:], outputs])
 
 
@@ -159,37 +166,27 @@ def read_back(device: Device, layout: WeightLayout, cells: Cells) -> Tensor:
     return layout.mapping.to_weights(states, low / high, layout.cell_bits).mul_(cells.limit)
 
 
-def layer_draws(generator: torch.Generator, *, cycle: int = 0, in_blocks: bool = False) -> LayerDraws:
-    """Create the random numbers of one layer's devices, with one stream per (device of the mapping, effect).
+def layer_draws(*chips: Axes, cycle: int = 0, first_row: int = 0) -> LayerDraws:
+    """Create the random numbers of one layer's devices, with one stream per (chip, device of the mapping, effect).
 
-    The numbers of an effect do not depend on other effects, and a chip is the same at every time. They are drawn in
-    float32 on the generator's device, whatever the weight's dtype and device: a float64 copy of a model, or one on a
-    GPU, sees the same chip. Another `cycle`, the number of the programming, has other numbers for all but
-    `DEVICE_EFFECTS`. With `in_blocks` each further call for a device continues its streams.
+    The numbers of an effect do not depend on other effects, and a chip is the same at every time, in float64 and on
+    every device (see `random_numbers`). Another `cycle`, the number of the programming, has other numbers for all but
+    `DEVICE_EFFECTS`.
+
+    Args:
+        *chips: Axes of the layer on each chip, whose rows are programmed one after another.
+        cycle: Number of the programming.
+        first_row: The output that the first row of what is programmed belongs to.
     """
-    device = str(generator.device)
-    streams: dict[tuple[int, str], torch.Generator] = {}
-    root = Axes(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
 
     def device_draws(array: int) -> Draw:
-        began: dict[str, Tensor] = {}  # effect -> state of its stream, so that a second draw gives the same numbers
-
         def draw(effect: str, like: Tensor) -> Tensor:
-            axes = root.at(array=array, effect=effect)
+            named: dict[str, str | int] = {"array": array, "effect": effect}
             if cycle and effect not in DEVICE_EFFECTS:
-                axes = axes.at(cycle=cycle)
-            stream = streams.get((array, effect)) or axes.generator(device)
-            if in_blocks:
-                streams[array, effect] = stream
-                if effect in began:
-                    stream.set_state(began[effect])
-                else:
-                    began[effect] = stream.get_state()
-            uniform = effect in ("stuck", "programming-uniform")
-            numbers = (torch.rand if uniform else torch.randn)(
-                like.shape, generator=stream, device=generator.device, dtype=torch.float32
-            )
-            return numbers.to(device=like.device, dtype=like.dtype)
+                named["cycle"] = cycle
+            own = [axes.at(**named) for axes in chips]
+            distribution = uniform if effect in ("stuck", "programming-uniform") else normal
+            return distribution(own, like, first_row)
 
         return draw
 

@@ -14,18 +14,18 @@ from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.norm_gains import norm_gains
 from aimc_robust.hardware.programming.known_faults import check_faults, faulty
 from aimc_robust.noise.analog_weights import Scope, check_scope, unwrap_model
+from aimc_robust.noise.perturbation import frozen_buffers
 from aimc_robust.seeding import Axes
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.distillation import Distillation
 from aimc_robust.tasks.task import Task
 from aimc_robust.training.methods.distributed import DataShard, share_buffers, share_tensors, without_sync, world
-from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasses, Passes
 from aimc_robust.training.methods.ramp import CONSTANT_RAMP, Ramp
 from aimc_robust.training.methods.sharded import check_shards
 
 PassName = Literal["clean", "perturbed"]
-BatchChoice = Literal["same", "different"]
-"""Whether the passes of an update use the same batch or two different ones."""
+BatchChoice = Literal["same", "different"]  # batches of the passes of one update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +223,10 @@ class Method(ABC):
         return sum(losses[1:], losses[0])
 
     def axes(self, step: int, draw: int = 0) -> Axes:
-        """Return the seeding axes of the random numbers of draw `draw` of update `step`."""
+        """Return the seeding axes of the random numbers of draw `draw` of update `step`; the first adds no axis."""
         rank = world()[0] if self.per_worker else 0
-        extra = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}  # the first adds no axis
-        return Axes(self.seed).at(use="training", step=step, **extra)
+        others = {name: value for name, value in (("draw", draw), ("worker", rank)) if value}
+        return Axes(self.seed).at(use="training", step=step, **others)
 
     def micro_batches(self, batches: Sequence[Batch]) -> list[tuple[float, Sequence[Batch]]]:
         """Split the batches of an update into (weight, batches) that are processed one after the other."""

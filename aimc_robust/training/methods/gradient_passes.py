@@ -1,8 +1,7 @@
 """Forward and backward passes of a method, over batches or through the closure of an existing training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -208,27 +207,3 @@ def _loss_and_labels(
 
 def _describe(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-@contextmanager
-def frozen_buffers(model: nn.Module, *, nonfinite_only: bool = False) -> Iterator[None]:
-    """Restore the model's buffers on exit, or only those that then contain NaN or infinity.
-
-    Saving the buffers, instead of switching BatchNorm off, also covers custom normalization layers and layers that
-    replace a buffer by a new tensor.
-    """
-    saved = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, value in saved:
-                current = module._buffers[name]
-                if nonfinite_only and current is not None:
-                    value = torch.where(current.isfinite().all(), current, value)
-                module._buffers[name] = buffer.copy_(value)

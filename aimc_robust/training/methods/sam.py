@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
 from aimc_robust.noise.analog_weights import RECURRENT, is_analog_layer, unwrap_model, weights_in_scope
-from aimc_robust.noise.perturbation import restored
+from aimc_robust.noise.perturbation import frozen_buffers, restored
 from aimc_robust.noise.shards import is_sharded, reshard, whole
 from aimc_robust.noise.weight_shift import computes_weights
 from aimc_robust.tasks.batches import Batch, examples_in, parts, select, tensors_in
 from aimc_robust.training.methods.base import BatchChoice, Method
 from aimc_robust.training.methods.distributed import mean_over_workers, without_sync
-from aimc_robust.training.methods.gradient_passes import Passes, frozen_buffers
+from aimc_robust.training.methods.gradient_passes import Passes
 
 NORM_EPSILON = 1e-12  # avoids a division by zero for a zero gradient, as in the published code
 

@@ -50,10 +50,10 @@ def by_hand(model: nn.Sequential, chip: int, *, fold: bool) -> tuple[Tensor, Ten
     gain = norm.weight / (norm.running_var + norm.eps).sqrt()
     factor = gain.reshape(-1, 1, 1, 1) if fold else 1.0
     axes = Axes(0).at(chip=chip)
-    weight = WAN.perturb("0", (conv.weight * factor).detach(), axes.at(layer="0").generator()) / factor
+    weight = WAN.perturb("0", (conv.weight * factor).detach(), axes.at(layer="0")) / factor
     y = F.conv2d(images(8), weight, conv.bias)
     y = F.batch_norm(y, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps).relu().flatten(1)
-    return F.linear(y, WAN.perturb("4", head.weight.detach(), axes.at(layer="4").generator()), head.bias), weight
+    return F.linear(y, WAN.perturb("4", head.weight.detach(), axes.at(layer="4")), head.bias), weight
 
 
 @pytest.mark.parametrize("dac", [None, DAC(kind="ideal")], ids=["weights", "arrays"])

@@ -8,10 +8,11 @@ from support.models import MILO, digest, fill
 from support.small_net import data, net
 from torch import Tensor, nn
 
-from aimc_robust import Axes, BitSliced, CellModel, Crossbar, program
+from aimc_robust import DAC, Axes, BitSliced, CellModel, Crossbar, Deployment, program
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.hardware.conversion.prepare import prepare
-from aimc_robust.hardware.program import chip_axes, copy_for_chip, program_prepared
+from aimc_robust.hardware.program import chip_axes, program_prepared
+from aimc_robust.hardware.program_chips import chips_at_once, copy_for_chip, program_chips
 from aimc_robust.hardware.programming import weights_to_states
 from aimc_robust.hardware.programming.weights_to_states import (
     layer_draws,
@@ -57,15 +58,17 @@ def test_blocks_give_the_numbers_of_the_whole_matrix(monkeypatch, name, transpos
     for shape in SHAPES:
         matrix = torch.randn(shape, generator=Axes(1).generator())
         matrix = matrix.T.contiguous().T if transposed else matrix
-        draws = layer_draws(Axes(2).generator())
+        draws = layer_draws(Axes(2))
         whole = read_back(
             crossbar.device,
             crossbar.weights,
             program_matrix(crossbar.device, crossbar.weights, matrix, draws, time_s=DAY_S),
         )
-        found = programmed_weights(crossbar.device, crossbar.weights, matrix, Axes(2).generator(), time_s=DAY_S)
-        assert torch.equal(found, whole)
-        blocks += len(list(weights_to_states._blocks(matrix, Axes(2).generator())))
+        found = programmed_weights(crossbar.device, crossbar.weights, matrix, [Axes(3), Axes(2), Axes(3)], time_s=DAY_S)
+        assert torch.equal(found[1], whole)
+        assert torch.equal(found[0], found[2])
+        assert not torch.equal(found[0], whole)
+        blocks += len(list(weights_to_states._blocks(matrix, 3)))
     assert blocks > 2 * len(SHAPES)
 
 
@@ -123,3 +126,35 @@ def test_the_chips_of_an_evaluation_are_those_of_program():
     for chip, measurement in measured.items():
         alone = dict(evaluate_chips(model, batches, MILO, chips=[chip]))
         assert measurement == alone[chip]
+
+
+@pytest.mark.parametrize("compensation", [(), ("drift",)])
+def test_chips_programmed_at_once_are_those_of_program(compensation):
+    model, crossbar = fill(Listed()).eval(), Crossbar("pcm-nandakumar2019", read_noise=False, bias_rows=1)
+    prepared, deployment = prepare(model)[0], Deployment(compensation=compensation)
+    assert chips_at_once(prepared, crossbar, deployment) > 1
+    axes = [chip_axes(0, chip) for chip in (3, 0, 3)]
+    chips = program_chips(prepared, crossbar, axes, {}, time_s=DAY_S, deployment=deployment)
+    for on_chip, chip in zip(chips, (3, 0, 3), strict=True):
+        alone = program(model, crossbar, chip=chip, time_s=DAY_S, deployment=deployment)
+        assert torch.equal(on_chip(torch.arange(4)), alone(torch.arange(4)))
+        assert torch.equal(on_chip.fc.weight, alone.fc.weight)
+        assert on_chip.calls == 1  # buffers, too, start as they were
+        on_chip.table.weight.data.zero_()
+
+
+@pytest.mark.parametrize(
+    ("crossbar", "deployment"),
+    [
+        (Crossbar("sonos-agrawal2022"), Deployment()),  # read noise
+        (MILO.replace(dac=DAC(bits=8, full_scale=1.0)), Deployment()),
+        (MILO, Deployment(compensation=("batchnorm",), data=data(60))),
+        (MILO, Deployment(backend="crosssim")),
+    ],
+)
+def test_a_chip_that_changes_more_than_weights_is_programmed_alone(crossbar, deployment):
+    assert chips_at_once(prepare(net())[0], crossbar, deployment) == 1
+
+
+def test_a_large_model_is_programmed_on_one_chip_at_a_time():
+    assert chips_at_once(nn.Linear(1000, 1000), MILO, Deployment()) == 1

@@ -40,7 +40,7 @@ def matrix():
 
 def chips_of(crossbar, weight, time_s):
     axes = Axes(0)
-    draws = [layer_draws(axes.at(chip=chip).generator()) for chip in range(CHIPS)]
+    draws = [layer_draws(axes.at(chip=chip)) for chip in range(CHIPS)]
     return torch.stack(
         [
             read_back(

@@ -248,7 +248,7 @@ def test_the_findings_name_the_loss_to_digital_weights_on_the_same_chips(folder,
     exact = rows.loc["exact", "digital"].iloc[0] - rows.loc["exact", "wan-1d"]
     low, high = stats.t.interval(0.95, len(exact) - 1, exact.mean(), stats.sem(exact))
     assert f"{exact.mean():.2f} points [{low:.2f}, {high:.2f}] worse than digital weights" in page.text
-    near = np.array([rows.loc["near", "digital", k, 0] - rows.loc["near", "gaussian-0.1", k] for k in (0, 1)])
+    near = np.array([rows.loc["near", "digital", k, 0] - rows.loc["near", "wan-1d", k] for k in (0, 1)])
     half = CrossedEffects(near).mean_error().half_width()
     mean = near.mean()
     size = f"{mean:.2f} points [{mean - half:.2f}, {mean + half:.2f}] worse"

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from aimc_robust import __version__
 from aimc_robust.errors import ResultsError, require_finite, require_whole
 from aimc_robust.experiments.callbacks.progress import Call, ExperimentProgress, ForwardingProgress, replay
@@ -24,6 +26,7 @@ from aimc_robust.experiments.execution.engines.ray_cluster import (
     warn_if_no_node_fits,
 )
 from aimc_robust.experiments.execution.trial_runner import RunContext, run_trial
+from aimc_robust.experiments.results.files import LOCK
 from aimc_robust.experiments.results.trial import Trial
 
 POLL_S = 0.5  # between two reads of the mailbox
@@ -115,10 +118,11 @@ class _RayRun:
         self.running[task.remote(self.engine.run_trial, self.context, trial, **self.arguments)] = trial
 
     def process_events(self) -> None:
-        """Wait up to POLL_S for tasks to end, forward progress, and act on tasks that ended."""
+        """Wait POLL_S, or until all tasks have ended, forward progress, and act on tasks that ended."""
         import ray
 
-        ended, _ = ray.wait(list(self.running), timeout=POLL_S)
+        # Not one by one: each call takes time in proportion to the tasks that are left.
+        ended, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=POLL_S)
         for call in ray.get(self.mailbox.take.remote()):
             replay(self.progress, pickle.loads(call))
         for reference in ended:
@@ -204,10 +208,10 @@ def run_remote_trial(
         check_node(context, token, expected)
     except ResultsError as error:
         return error
-    import ray
     import torch
 
-    if ray.get(mailbox.is_closed.remote()):
+    # Not ray.get: while a task waits in it, Ray gives its CPU to the next task, in another process.
+    if mailbox.is_closed.remote().future().result():
         return None
     torch.set_num_threads(threads)
     last_call = None
@@ -216,7 +220,14 @@ def run_remote_trial(
         nonlocal last_call
         last_call = mailbox.put.remote(pickle.dumps(call))
 
-    outcome = attempt(run_trial, context, trial, ForwardingProgress(send))
+    def run_locked(context: RunContext, trial: Trial, progress: ExperimentProgress) -> str | None:
+        """Run the trial when no process works on it whose node, or whose driver, is taken for dead."""
+        folder = context.folder / "runs" / str(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):  # two writers of one checkpoint would disturb each other
+            return run_trial(context, trial, progress)
+
+    outcome = attempt(run_locked, context, trial, ForwardingProgress(send))
     if last_call is not None:
-        ray.get(last_call)  # all progress calls arrive before the outcome
+        last_call.future().result()  # all progress calls arrive before the outcome
     return outcome

@@ -17,6 +17,7 @@ from aimc_robust.experiments.execution.engines import ray as ray_engine
 from aimc_robust.experiments.execution.engines import ray_cluster
 from aimc_robust.experiments.execution.engines.ray import RayEngine, check_node, package_versions
 from aimc_robust.experiments.execution.trial_runner import RunContext
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.training.fabric import Machine
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")
@@ -74,6 +75,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of who tests
+        patch.setenv("RAY_worker_niceness", "0")  # else its workers wait for every other program
         patch.setenv("PYTHONPATH", str(TESTS))  # where its workers find the trials of these tests
         found = Cluster(initialize_head=True, head_node_args={**LIGHT, "include_dashboard": False})
         try:
@@ -128,6 +130,17 @@ def test_the_trial_of_a_node_that_is_gone_goes_on_elsewhere(cluster, finished_co
     assert found == dict.fromkeys(trials)
     assert len(list(store.folder.glob("stalled-*"))) == 1
     assert_same_rows(store.folder, finished_comparison, trials)
+
+
+@pytest.mark.slow
+def test_a_cluster_runs_as_many_trials_at_a_time_as_it_has_cpus_in_as_many_processes(cluster, tmp_path):
+    heard, trials = RecordedProgress(), [Trial("sgd", seed) for seed in range(8)]
+    RayEngine(run_trial=engine_runs.report_span).run(context_in(tmp_path), trials, heard)
+    spans = [call[1] for calls in heard.calls.values() for call in calls if call[0] == "finished"]
+    assert len(spans) == 8
+    assert len({span["pid"] for span in spans}) == 2  # a waiting task would make room for a further one
+    for moment in (span["began"] for span in spans):
+        assert sum(span["began"] <= moment < span["ended"] for span in spans) <= 2
 
 
 @pytest.mark.slow

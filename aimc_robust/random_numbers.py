@@ -1,0 +1,169 @@
+"""Random numbers of a simulated chip: a function of their axes and their row, the same on every device.
+
+Normal numbers on two devices, or two kinds of CPU, differ in the last digits of float32 (by 1e-6), because logarithm,
+sine and cosine do; all others are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_robust.philox import random_bits
+from aimc_robust.seeding import Axes
+
+CACHED = 2**17  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
+PARTS_IN_THREADS = 8  # of so many numbers, from which on threads are worth their start
+
+Array: TypeAlias = "np.ndarray | Tensor"
+Distribution: TypeAlias = Callable[[Any, Any], Any]
+"""distribution(bits (rows, n) int32, module: numpy or torch) -> numbers (rows, n) float32."""
+
+
+def normal(axes: Axes | Sequence[Axes], like: Tensor, first_row: int = 0) -> Tensor:
+    """Draw standard normal numbers of the shape, dtype and device of a tensor.
+
+    A row, the part of one index of dimension 0, has the same numbers whatever other rows are drawn; a tensor with one
+    dimension is one row. All are drawn in float32, so that a float64 copy of a model sees the same chip.
+
+    Args:
+        axes: Axes of the numbers; or those of several equal parts of the rows, one after another.
+        like: A tensor.
+        first_row: Number of the first row, or of the first of each part.
+    """
+    return _like(axes, like, first_row, normals)
+
+
+def uniform(axes: Axes | Sequence[Axes], like: Tensor, first_row: int = 0) -> Tensor:
+    """Draw multiples of 2^-24 that are uniform on [0, 1); see `normal`."""
+    return _like(axes, like, first_row, uniforms)
+
+
+def laplace(axes: Axes | Sequence[Axes], like: Tensor, first_row: int = 0) -> Tensor:
+    """Draw numbers of the Laplace distribution with mean 0 and parameter 1; see `normal`."""
+    return _like(axes, like, first_row, laplaces)
+
+
+def _like(axes: Axes | Sequence[Axes], like: Tensor, first_row: int, distribution: Distribution) -> Tensor:
+    keys = [part.key() for part in ([axes] if isinstance(axes, Axes) else axes)]
+    if not like.numel():
+        return torch.empty_like(like)
+    rows = len(like) if like.ndim > 1 else 1
+    count = like.numel() // rows
+    first = first_row * blocks_per_row(count, 32)
+    numbers = draw_rows(keys, rows // len(keys), count, distribution, first=first, device=like.device)
+    return numbers.view(like.shape).to(like)
+
+
+def blocks_per_row(count: int, bits: int) -> int:
+    """Return how many blocks of 256 bits a row takes, with so many bits for each of `count` numbers."""
+    return -(-count * bits // 256)
+
+
+def draw_rows(
+    keys: Sequence[int],
+    rows: int,
+    count: int,
+    distribution: Distribution,
+    *,
+    first: int = 0,
+    bits: int = 32,
+    device: torch.device,
+) -> Tensor:
+    """Draw numbers (keys, rows, count), float32 and contiguous; the first row starts at a block of each key's bits."""
+    per_row = blocks_per_row(count, bits)
+    width = per_row * 8  # numbers of 32 bits
+    if device.type != "cpu":
+        drawn = random_bits(keys, first, rows * per_row, device)
+        return distribution(drawn.reshape(-1, width), torch)[:, :count].reshape(len(keys), rows, count)
+    step = max(CACHED // (width * len(keys)), 1)
+
+    def draw(start: int) -> np.ndarray:
+        part = min(step, rows - start)
+        drawn = random_bits(keys, first + start * per_row, part * per_row, device)
+        numbers: np.ndarray = distribution(drawn.reshape(-1, width), np)[:, :count]
+        return numbers.reshape(len(keys), part, count)
+
+    starts, threads = range(0, rows, step), torch.get_num_threads()
+    if len(starts) == 1:
+        return torch.from_numpy(draw(0))
+    numbers = np.empty((len(keys), rows, count), np.float32)
+
+    def store(start: int) -> None:
+        np.copyto(numbers[:, start : start + step], draw(start))
+
+    if threads == 1 or len(starts) < PARTS_IN_THREADS:
+        for start in starts:
+            store(start)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(store, starts))  # which raises what a thread raised
+    return torch.from_numpy(numbers)
+
+
+def normals(bits: Any, module: Any) -> Any:
+    """Transform bits by Box and Muller: the first half of a row gives radii, up to 6.6, the other half angles."""
+    half = bits.shape[1] // 2
+    return _box_muller(
+        _exponentials(bits[:, :half], module), _scaled(bits[:, half:], math.pi * 2.0**-31, module), module
+    )
+
+
+def short_normals(bits: Any, module: Any) -> Any:
+    """Do as `normals` with 16 bits for each number: radii of 2^16 levels, up to 4.85; one of a million lies beyond."""
+    short = bits.view(module.int16)
+    half = short.shape[1] // 2
+    uniform = _scaled(short[:, :half], 2.0**-16, module)
+    uniform += 0.5 + 2.0**-17
+    angle = _scaled(short[:, half:], math.pi * 2.0**-15, module)
+    return _box_muller(_negative_logarithm(uniform, module), angle, module)
+
+
+def _box_muller(exponential: Any, angle: Any, module: Any) -> Any:
+    """Return normal numbers (rows, 2 n) of exponential numbers, which become radii, and angles (rows, n)."""
+    exponential *= 2.0
+    radius = module.sqrt(exponential, out=exponential)
+    rows, half = radius.shape
+    both = module.empty((rows, 2, half), dtype=module.float32, device=radius.device)
+    module.cos(angle, out=both[:, 0])
+    module.sin(angle, out=both[:, 1])
+    both *= radius[:, None]
+    return both.reshape(rows, 2 * half)
+
+
+def uniforms(bits: Any, module: Any) -> Any:
+    """Transform bits to uniform numbers, see `uniform`."""
+    return _scaled(bits & (2**24 - 1), 2.0**-24, module)
+
+
+def laplaces(bits: Any, module: Any) -> Any:
+    """Transform bits to Laplace numbers: an exponential one, whose sign is that of the bits."""
+    signs = _scaled(bits, 1.0, module)
+    return module.copysign(_exponentials(bits, module), signs)
+
+
+def _exponentials(bits: Any, module: Any) -> Any:
+    """Transform bits, whose sign is lost, to exponential numbers: the negative logarithm of a number within (0, 1]."""
+    bits &= 2**31 - 1
+    uniform = _scaled(bits, 2.0**-31, module)
+    uniform += 2.0**-32
+    return _negative_logarithm(uniform, module)
+
+
+def _negative_logarithm(uniform: Any, module: Any) -> Any:
+    module.log(uniform, out=uniform)
+    uniform *= -1.0
+    return uniform
+
+
+def _scaled(bits: Any, factor: float, module: Any) -> Any:
+    """Return whole numbers times a power of 2 or an angle, in float32."""
+    if module is np:
+        return np.multiply(bits, np.float32(factor), dtype=np.float32, casting="unsafe")
+    return bits.to(torch.float32).mul_(factor)
