@@ -109,7 +109,7 @@ def _part(
     """Draw numbers (keys, rows, count) on the CPU."""
     bits = random_bits(keys, first, rows * per_row, CPU)
     numbers: np.ndarray = distribution(bits.reshape(-1, 8 * per_row), np)
-    return numbers[:, :count].reshape(len(keys), rows, count)
+    return np.ascontiguousarray(numbers[:, :count]).reshape(len(keys), rows, count)
 
 
 def normals(bits: Any, module: Any) -> Any:

@@ -18,6 +18,8 @@ Distribution = Literal["normal", "uniform", "empirical"]
 Draw: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """draw(effect, like) -> random numbers of the shape, dtype and device of `like`, the same for the same effect.
 
+`like` has the targets' shape.
+
 The effects "programming", "device" and "drift" are standard normal, "programming-uniform" and "stuck" uniform on
 [0, 1)."""
 

@@ -83,8 +83,13 @@ class ChipEvaluation:
 
     def measure(self, chips: Sequence[int]) -> list[Measurement]:
         """Measure the model on each chip; see `__call__`."""
+        return list(self.each(chips))
+
+    def each(self, chips: Sequence[int]) -> Iterator[Measurement]:
+        """Yield the measurement of each chip; see `__call__`."""
         with closing(self._on_chips(chips)) as models:
-            return [self._measure(chip, model) for chip, model in zip(chips, models, strict=True)]
+            for chip, model in zip(chips, models, strict=True):
+                yield self._measure(chip, model)
 
     @cached_property
     def chips_at_once(self) -> int:
@@ -169,6 +174,10 @@ def evaluate_chips(
     jobs = jobs and min(jobs, max(len(numbers), 1))
     size = min(evaluation.chips_at_once, -(-len(numbers) // (jobs or 1)) or 1)
     parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    if jobs is None:
+        for part in parts:  # each chip as soon as it is measured
+            yield from zip(part, evaluation.each(part), strict=True)
+        return
     for part, measured in zip(parts, ordered_map(evaluation.measure, parts, jobs=jobs), strict=True):
         yield from zip(part, measured, strict=True)
 

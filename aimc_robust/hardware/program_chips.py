@@ -20,6 +20,7 @@ from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.noise.perturbation import frozen_buffers
 from aimc_robust.seeding import Axes
 
+WITHOUT_OWN_STATE = ("torch.nn.", "aimc_robust.")  # modules of others may remember a chip
 MAX_AT_ONCE = 32  # beyond which the overhead of a small model is gone
 
 
@@ -43,8 +44,9 @@ def program_chips(
 ) -> Iterator[nn.Module]:
     """Yield a model on each chip, as `program_prepared` makes it; it becomes invalid with the next one.
 
-    Chips of a model that allows it (`chips_at_once`) are programmed at once, and share one copy of the model, whose
-    parameters and buffers are restored: for a small model, copies and single operations take longer than the rest.
+    Chips of a model that allows it (`chips_at_once`) are programmed at once. If all its modules are known to keep no
+    state but parameters and buffers, the chips share one copy, in which these are restored: for a small model, copies
+    and single operations take longer than the rest.
 
     Args:
         prepared: The model from `prepare`; not modified.
@@ -64,12 +66,13 @@ def program_chips(
     first = Chip(axes=chips[0], time_s=time_s, drift_compensation=compensates, layers=layers)
     with torch.no_grad():
         written = weights_on_chips(prepared, hardware, [replace(first, axes=axes) for axes in chips])
-    model = copy_for_chip(prepared, memory)
-    setattr(model, PROGRAMMED, True)
-    weights = analog_weights(model)
+    shares = all(type(module).__module__.startswith(WITHOUT_OWN_STATE) for module in prepared.modules())
     trained: list[Tensor] = list(prepared.parameters())
-    parameters: list[Tensor] = list(model.parameters())
     for number in range(len(chips)):
+        if number == 0 or not shares:
+            model = copy_for_chip(prepared, memory)
+            setattr(model, PROGRAMMED, True)
+            weights, parameters = analog_weights(model), list[Tensor](model.parameters())
         with torch.no_grad():
             torch._foreach_copy_(parameters, trained)
             for name, on_chips in written.items():

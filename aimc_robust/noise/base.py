@@ -22,7 +22,8 @@ class WeightNoise(ABC):
     Attributes:
         supports_any_device: Whether `perturb` accepts a generator of any device. If False it gets a CPU generator.
         accepts_axes: Whether `perturb` accepts `Axes` instead of a generator, and draws by `standard_normal`,
-            `standard_laplace` or `random_numbers`: the same numbers on every device.
+            `standard_laplace` or `random_numbers`: the same numbers on every device. Equal axes give equal numbers: a
+            second draw needs axes of its own, such as `axes.at(part=1)`. Subclasses do not inherit it.
     """
 
     supports_any_device: ClassVar[bool] = False
@@ -79,7 +80,7 @@ def naming_layer(layer: str, code: str) -> Iterator[None]:
 
 def own_source(noise: WeightNoise, axes: Axes) -> torch.Generator | Axes:
     """Return what a noise draws from for given axes: themselves, or a CPU generator."""
-    return axes if noise.accepts_axes else axes.generator()
+    return axes if vars(type(noise)).get("accepts_axes", False) else axes.generator()
 
 
 def standard_normal(like: Tensor, generator: torch.Generator | Axes) -> Tensor:

@@ -160,17 +160,22 @@ def frozen_buffers(model: nn.Module, *, nonfinite_only: bool = False) -> Iterato
     replace a buffer by a new tensor.
     """
     saved = [
-        (module, name, buffer, buffer.detach().clone())
+        (module, {name: (buffer, None if buffer is None else buffer.detach().clone()) for name, buffer in own.items()})
         for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
+        for own in [module._buffers]
     ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for module, name, buffer, value in saved:
-                current = module._buffers[name]
-                if nonfinite_only and current is not None:
-                    value = torch.where(current.isfinite().all(), current, value)
-                module._buffers[name] = buffer.copy_(value)
+            for module, buffers in saved:
+                for name, current in list(module._buffers.items()):
+                    buffer, value = buffers.get(name, (None, None))
+                    if buffer is not None and value is not None:
+                        if nonfinite_only and current is not None:
+                            value = torch.where(current.isfinite().all(), current, value)
+                        module._buffers[name] = buffer.copy_(value)
+                    elif name in buffers and not nonfinite_only:
+                        module._buffers[name] = None  # a forward pass set it for the first time
+                    elif not nonfinite_only:
+                        del module._buffers[name]  # a forward pass registered it

@@ -5,22 +5,25 @@
 #     benchmarks/speed/gpu.sh OUT [SECONDS]
 #
 # OUT gets the logs, and in OUT/table5 the rows; a later call with the same OUT continues the training. SECONDS (540):
-# when the script ends. A part that fails does not stop the others, but the exit status is then 1.
+# when the script ends. A part that fails does not stop the others, but the exit status is then 1. Ctrl-C stops all.
 #
 # Environment: DEVICE (cuda); DATA, the images, such as npz:/data/cifar100.npz (torchvision:CIFAR100, which is
 # downloaded); PYTHON (python); TESTS (tests), what pytest runs. SMALL=1 takes a small network for the rates and digits
 # for the training: on a CPU in a minute, with DEVICE=cpu.
 set -u
-if [ $# -lt 1 ]; then
-    echo "usage: benchmarks/speed/gpu.sh OUT [SECONDS]" >&2
+seconds=${2:-540}
+case $seconds in *[!0-9]* | '') seconds= ;; esac
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -z "$seconds" ]; then
+    echo "usage: benchmarks/speed/gpu.sh OUT [SECONDS]; SECONDS is a whole number, such as 540." >&2
     exit 2
 fi
-mkdir -p "$1" || exit 2
-out=$(cd "$1" && pwd)
-end=$(($(date +%s) + ${2:-540}))
+mkdir -p -- "$1" || exit 2
+out=$(cd -- "$1" && pwd)
+end=$(($(date +%s) + 10#$seconds))
 cd "$(dirname "$0")/../.." || exit 2
 python=${PYTHON:-python} device=${DEVICE:-cuda} small=${SMALL:+--small}
-summary="$out/summary.txt" failed=0
+summary="$out/summary.txt" failed=0 child=
+trap 'echo "stopped" >>"$summary"; [ -n "$child" ] && kill -TERM "$child" 2>/dev/null; exit 130' INT TERM
 : >"$summary"
 
 part() { # part NAME MOST COMMAND...: runs a command for at most MOST seconds, into OUT/NAME.txt
@@ -32,7 +35,9 @@ part() { # part NAME MOST COMMAND...: runs a command for at most MOST seconds, i
         printf '%-10s no time was left\n' "$name" >>"$summary"
         return
     fi
-    timeout --signal INT --kill-after 20 "$((most < left ? most : left))" "$@" >"$out/$name.txt" 2>&1
+    timeout --signal INT --kill-after 20 "$((most < left ? most : left))" "$@" >"$out/$name.txt" 2>&1 &
+    child=$!
+    wait "$child"
     status=$?
     case $status in
     0) result="finished" ;;

@@ -10,7 +10,7 @@ from scipy import stats
 from support.for_each import for_each
 from torch import Tensor
 
-from aimc_robust import Gaussian, Laplace, WeightNoise
+from aimc_robust import Axes, Gaussian, Laplace, WeightNoise, perturbed
 from aimc_robust.noise.scales import SCALES
 
 SHAPES = {"linear": (6, 30), "conv1d": (5, 4, 5), "conv2d": (4, 3, 3, 3), "depthwise": (4, 1, 5, 5)}
@@ -119,3 +119,14 @@ def test_every_precision_meets_the_same_draw(dtype):
     exact = noise.perturb("layer", weight.double(), torch.Generator().manual_seed(5))
     assert noisy.dtype == dtype
     torch.testing.assert_close(noisy.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+
+
+def test_a_subclass_that_draws_twice_has_two_draws():
+    class Twice(Gaussian):
+        def perturb(self, name, weight, generator):
+            return super().perturb(name, super().perturb(name, weight, generator), generator)
+
+    layer = torch.nn.Linear(300, 300, bias=False)
+    before = layer.weight.detach().clone()
+    with perturbed(layer, Twice(0.1, "absolute"), generator=Axes(0)):
+        assert float((layer.weight - before).std()) == pytest.approx(0.1 * 2**0.5, rel=0.01)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aimc_robust.devices.cells import CellStates, Draw, share_with_device
 from aimc_robust.devices.states import cell_states
+from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.device import Device
 from aimc_robust.hardware.config.weight_layout import WeightLayout, relative_weights
 from aimc_robust.random_numbers import normal, uniform
@@ -109,9 +110,23 @@ def _states(
     fresh: Tensor | None,
 ) -> Iterator[CellStates]:
     for number, target in enumerate(target_states(device, layout, exact, limit)):
-        draw = share_with_device(draws(number), device.cell.programming_device_share)
+        draw = share_with_device(_like_targets(draws(number), target.shape), device.cell.programming_device_share)
         states = cell_states(device.cell, target, draw, **device.state_options(time_s))
         yield states if stuck is None or fresh is None else _with_stuck(states, stuck[number], fresh[number])
+
+
+def _like_targets(draw: Draw, shape: torch.Size) -> Draw:
+    """Return the draw, which refuses another shape: its numbers would depend on what else is programmed."""
+
+    def checked(effect: str, like: Tensor) -> Tensor:
+        if like.shape != shape:
+            raise InputError(
+                f"expected a draw {effect!r} of one number for each target, of shape {tuple(shape)}, got "
+                f"{tuple(like.shape)}; draw for all targets and select from the numbers."
+            )
+        return draw(effect, like)
+
+    return checked
 
 
 def target_states(device: Device, layout: WeightLayout, exact: Tensor, limit: Tensor) -> Iterator[Tensor]:

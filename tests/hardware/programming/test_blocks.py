@@ -9,6 +9,7 @@ from support.small_net import data, net
 from torch import Tensor, nn
 
 from aimc_robust import DAC, Axes, BitSliced, CellModel, Crossbar, Deployment, program
+from aimc_robust.errors import InputError
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.hardware.program import chip_axes, program_prepared
@@ -20,6 +21,7 @@ from aimc_robust.hardware.programming.weights_to_states import (
     programmed_weights,
     read_back,
 )
+from aimc_robust.noise.perturbation import frozen_buffers
 from aimc_robust.parallel.process_pool import use_threads
 
 DAY_S = 86400.0
@@ -158,3 +160,46 @@ def test_a_chip_that_changes_more_than_weights_is_programmed_alone(crossbar, dep
 
 def test_a_large_model_is_programmed_on_one_chip_at_a_time():
     assert chips_at_once(nn.Linear(1000, 1000), MILO, Deployment()) == 1
+
+
+class Remembers(nn.Module):
+    """A model that keeps what its first forward pass computed: on the next chip it must start anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.first = nn.Linear(36, 3), None
+        self.register_buffer("scale", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.first is None:
+            self.first, self.scale = self.fc.weight.detach().clone(), self.fc.weight.detach().abs().max()
+        return nn.functional.linear(x.flatten(1), self.first / self.scale, self.fc.bias)
+
+
+def test_a_model_that_remembers_starts_anew_on_each_chip():
+    model, batches = fill(Remembers()).eval(), data(60)
+    together = dict(evaluate_chips(model, batches, MILO, chips=[0, 1, 2]))
+    for chip, measurement in together.items():
+        assert measurement == dict(evaluate_chips(model, batches, MILO, chips=[chip]))[chip]
+    assert together[0] != together[1]
+
+
+def test_a_buffer_that_a_forward_pass_sets_is_gone_afterwards():
+    model = fill(Remembers())
+    with frozen_buffers(model):
+        model(torch.ones(1, 36))
+        model.register_buffer("late", torch.ones(1))
+        assert model.scale is not None
+    assert model.scale is None
+    assert "late" not in dict(model.named_buffers())
+
+
+@pytest.mark.parametrize("drawn", [lambda t: t.flatten(), lambda t: t.T, lambda t: t[:1], lambda t: t.new_zeros(())])
+def test_a_device_that_draws_other_shapes_than_its_targets_is_refused(drawn):
+    class Draws(DrawsTwice):
+        def age(self, cells, draw, time_s: float) -> Tensor:
+            draw("drift", drawn(cells.target))
+            return cells.programmed
+
+    with pytest.raises(InputError, match=r"one number for each target, of shape \(3, 5\)"):
+        program(fill(nn.Linear(5, 3)), Crossbar(Draws()), time_s=DAY_S)
