@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 from aimc_robust.cli.error_handling import EXIT_SOME_FAILED
 from aimc_robust.errors import InputError, require_known
+from aimc_robust.io.object_store import is_url
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.engines.base import Engine
@@ -36,15 +38,31 @@ Models = Annotated[
         show_default="results/models; none if --out is given",
     ),
 ]
+OutOrUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|URL",
+        help="Folder for results and report, or an object store such as s3://bucket/path.",
+        show_default="results/<name of the spec>[-<scale>]",
+    ),
+]
+ModelsOrUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|URL",
+        help="Folder of trained models that several comparisons share, or an object store.",
+        show_default="results/models; none if --out is given",
+    ),
+]
 Accelerator = Annotated[str, typer.Option(help="Device type: cpu, gpu, ..., or auto for the best available.")]
 
 
 def compare(
     spec: Spec,
-    out: Out = None,
+    out: OutOrUrl = None,
     scale: Scale = None,
     overrides: Overrides = None,
-    models: Models = None,
+    models: ModelsOrUrl = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of trials to run at a time; they share cores and GPUs.")
     ] = None,
@@ -95,7 +113,9 @@ def compare(
     _check_engine(engine, local_options=jobs is not None or threads is not None, ray_options=ray_options)
     values = tuple(overrides or ())
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
-    folder, model_cache = result_folders(name, scale, out, models)
+    if (is_url(out or "") or is_url(models or "")) and devices * nodes > 1:
+        raise InputError("a URL as --out or --models needs one process for each model; give folders, or --devices 1.")
+    folder, model_cache = result_folders(name, scale, *map(local_folder, (out, models)))
     trial_engine = _build_engine(engine, jobs, threads, ray_address, cpus, gpus)
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.experiments.callbacks.progress import ExperimentProgress
@@ -116,9 +136,11 @@ def compare(
             part=trial_part,
             retry_failed=retry_failed,
             tensorboard=tensorboard,
+            out_url=out if is_url(out or "") else None,
+            models_url=models if is_url(models or "") else None,
         )
     if machine.is_first:
-        typer.echo(f"report: {report}")
+        typer.echo(f"report: {report}{f', also in {out}' if is_url(out or '') else ''}")
     if failed:
         typer.echo(
             f"failed: {', '.join(failed)}. See the report for the reasons; --retry-failed runs them again.", err=True
@@ -131,6 +153,13 @@ def result_folders(name: str, scale: str | None, out: Path | None, models: Path 
     if out is not None:
         return out, models
     return RESULTS / (name if scale is None else f"{name}-{scale}"), models or MODEL_CACHE
+
+
+def local_folder(argument: str | None) -> Path | None:
+    """Return the folder that an option names; for a URL, the one where this machine has its copy."""
+    if argument is None or not is_url(argument):
+        return None if argument is None else Path(argument)
+    return RESULTS / "copies" / re.sub(r"[^A-Za-z0-9.]+", "-", argument).strip("-.")
 
 
 def _parse_part(text: str) -> tuple[int, int]:

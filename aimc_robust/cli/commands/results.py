@@ -1,29 +1,47 @@
 """The commands on results folders: `report`, `merge` and `pack`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aimc_robust.io.object_store import is_url
+
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Results folder of `compare` or `evaluate`, finished or not.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|URL",
+            help="Results folder of `compare` or `evaluate`, finished or not, or an object store such as s3://bucket/path.",
+        ),
+    ],
 ) -> None:
     """Write tables and report of FOLDER again from its rows.
 
     Example: aimc-robust report results/quickstart
     """
+    from aimc_robust.experiments.results.remote_folder import fetched
+
+    with fetched(folder) if is_url(folder) else nullcontext(Path(folder)) as local:
+        page = _write_report(local)
+    typer.echo(f"report: {f'{folder}/{page.name}' if is_url(folder) else page}")
+
+
+def _write_report(folder: Path) -> Path:
     from aimc_robust.experiments.results.comparison import ComparisonResults
     from aimc_robust.experiments.results.files import QUESTION, read_file
     from aimc_robust.report.write import write_report
 
-    typer.echo(f"report: {write_report(folder)}")
+    page = write_report(folder)
     if read_file(folder / QUESTION)["kind"] == ComparisonResults.kind:
         results = ComparisonResults.open(folder)
         unfinished = sum(not results.is_evaluated(trial) for trial in results.trials)
         if unfinished:
             models = f"{unfinished} of {len(results.trials)} models"
             typer.echo(f"note: {models} without all their results; `compare` continues them.", err=True)
+    return page
 
 
 def merge(

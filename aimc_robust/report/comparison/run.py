@@ -7,6 +7,7 @@ from typing import Any
 
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ProgressGroup
 from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
+from aimc_robust.experiments.callbacks.uploads import uploads
 from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.files import with_file_digests
@@ -27,6 +28,8 @@ def compare_and_report(
     progress: ExperimentProgress,
     machine: Machine,
     tensorboard: bool = False,
+    out_url: str | None = None,
+    models_url: str | None = None,
     **options: Any,
 ) -> tuple[Path, list[str]]:
     """Run the unfinished trials as `experiments.compare.compare` does, and write the report unless it is up to date.
@@ -42,6 +45,8 @@ def compare_and_report(
         progress: Callbacks.
         machine: Devices and processes that train one model. Only the first process writes, and knows what failed.
         tensorboard: Write histories and results for TensorBoard too.
+        out_url: Object store that `folder` is a copy of, such as `s3://bucket/path`, see `RemoteFolder`.
+        models_url: Object store that `model_cache` is a copy of, see `RemoteModels`.
         **options: Further arguments of `compare`.
 
     Raises:
@@ -53,21 +58,24 @@ def compare_and_report(
     if tensorboard and machine.is_first:
         events = TensorBoard(ComparisonResults(folder, comparison), model_cache=model_cache)
         progress = ProgressGroup([progress, events])
-    outcome = compare(
-        comparison,
-        folder,
-        spec_text=resolved_toml(spec, scale=scale, overrides=overrides),
-        data_folder=spec.parent,
-        model_cache=model_cache,
-        progress=progress,
-        machine=machine,
-        **options,
-    )
-    report = folder / "report.html"
-    if not machine.is_first:
-        return report, []
-    if not report_is_current(folder):
-        from aimc_robust.report.write import write_report  # slow to import, and a finished comparison does not need it
+    with uploads(
+        ComparisonResults(folder, comparison), model_cache, out_url=out_url, models_url=models_url
+    ) as uploading:
+        outcome = compare(
+            comparison,
+            folder,
+            spec_text=resolved_toml(spec, scale=scale, overrides=overrides),
+            data_folder=spec.parent,
+            model_cache=model_cache,
+            progress=ProgressGroup([progress, uploading]),
+            machine=machine,
+            **options,
+        )
+        report = folder / "report.html"
+        if not machine.is_first:
+            return report, []
+        if not report_is_current(folder):
+            from aimc_robust.report.write import write_report  # slow to import; a finished comparison needs none
 
-        write_report(folder)
+            write_report(folder)
     return report, [str(trial) for trial in outcome.failed]
