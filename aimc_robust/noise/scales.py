@@ -32,5 +32,6 @@ def weight_scale(weight: Tensor, scale: NoiseScale) -> Tensor:
     if scale == "layer_max":
         return weight.abs().max()
     filters = weight.flatten(1) if weight.ndim >= 2 else weight.reshape(1, -1)
-    sizes = torch.linalg.vector_norm(filters, ord=torch.inf if scale == "filter_max" else 2, dim=1)
+    # torch's norm of order infinity takes six times as long on a CPU.
+    sizes = filters.abs().amax(dim=1) if scale == "filter_max" else torch.linalg.vector_norm(filters, dim=1)
     return sizes.reshape(-1, *[1] * (weight.ndim - 1)) if weight.ndim >= 2 else sizes.reshape([1] * weight.ndim)
