@@ -2,22 +2,26 @@
 
 import functools
 import os
+import re
 import select
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec
 
 import typer
 
-from aimc_robust.errors import PROBLEM, AimcError, exits_as_errors, is_out_of_memory
+from aimc_robust.errors import PROBLEM, AimcError, InputError, exits_as_errors, is_out_of_memory
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 3, 130, 141
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
+COMMANDS_WITH_URLS = ("compare", "report")
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path has one slash of a URL's two
 
 Arguments = ParamSpec("Arguments")
 
@@ -42,6 +46,8 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
         try:
             with warnings.catch_warnings(), _interruption_as_keyboard_interrupt(), exits_as_errors():
                 warnings.showwarning = _show_warning
+                if command.__name__ not in COMMANDS_WITH_URLS:
+                    _refuse_urls(kwargs.values())
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             hint = " Run the same command again to continue." if command.__name__ in RESUMABLE_COMMANDS else ""
@@ -63,6 +69,16 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
             raise typer.Exit(code) from None
 
     return run
+
+
+def _refuse_urls(values: Iterable[object]) -> None:
+    for value in values:
+        for path in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(path, Path) and URL.match(str(path)):
+                raise InputError(
+                    f"expected a path of this machine, got the URL {path}; only compare and report take an object "
+                    "store. Copy its files first, for example with aws s3 sync."
+                )
 
 
 def _is_closed(descriptor: int) -> bool:

@@ -37,6 +37,8 @@ class ObjectStore:
         from fsspec.core import url_to_fs  # installed with torch, which needs it too
 
         self.url, self._advice = url.rstrip("/"), advice
+        if url.startswith(("file:", "local:")):
+            raise InputError(f"expected the URL of an object store, got {url}; give a folder as its path, without URL.")
         try:
             # An instance of its own: some connections cannot be shared by threads.
             self._fs, self._root = url_to_fs(self.url, skip_instance_cache=True)

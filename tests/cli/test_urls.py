@@ -1,0 +1,30 @@
+"""Only compare and report take an object store; the other commands say so instead of writing a folder named s3:."""
+
+import pytest
+from support.command_line import invoke
+
+from aimc_robust.errors import InputError
+from aimc_robust.io.object_store import ObjectStore
+
+URL = "s3://bucket/results"
+COMMANDS = {
+    "evaluate": ["w.safetensors", "--model", "small-cnn", "--data", "digits", "--device", "rram-wan2022", "--out", URL],
+    "pack": ["results", "--out", URL],
+    "merge": ["a", "b", "--out", URL],
+    "plan": ["spec.toml", "--out", URL],
+    "devices": ["rram-wan2022", "--plot", f"{URL}.png"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_url_is_refused_in_one_sentence(command, tmp_path):
+    done = invoke(command, *COMMANDS[command], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "only compare and report take an object store" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["file:///data/results", "local:///data/results"])
+def test_a_url_of_this_machine_is_refused(url):
+    with pytest.raises(InputError, match="give a folder as its path"):
+        ObjectStore(url)
