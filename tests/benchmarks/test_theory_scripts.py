@@ -109,7 +109,7 @@ def test_the_pac_bayes_script_prints_bounds_and_growth(capsys):
     script.print_growth("linear", model, held_out)
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 2 + 2 * 2
-    table = ar.pac_bayes_bound(model, training, sigma_train=[0.2], sigma_test=[0.05], draws=2)
+    table = ar.pac_bayes_bound(model, training, sigma_train=[0.2], sigma_test=[0.05], draws=4)
     row = table.iloc[0]
     needed = script.examples_needed(row)
     roots = []
