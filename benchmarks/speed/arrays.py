@@ -11,14 +11,11 @@ take views; this takes 0.1 x.
 ResNet-18 in its CIFAR form, 128 images; ratios in one run. The weight-error path is in chips.py.
 """
 
-import argparse
-
 import torch
-from common import network_and_images, print_ratios, ratios
+from common import model_and_batches, print_ratios, ratios
 from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
-from aimc_robust.data.batches import split_batches
 from aimc_robust.tasks.classification import Classification
 
 CONVERTERS = {"rows": 256, "dac": DAC(bits=8), "adc": ADC(bits=8)}
@@ -41,14 +38,7 @@ def on_chips(model: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
-    options = parser.parse_args()
-    device = options.device
-    model, labelled = network_and_images(128, small=options.small)
-    model = model.eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in split_batches(labelled, 64)]
+    model, batches, device = model_and_batches(__doc__, 128, 64)
     analog = on_chips(model, batches[0][0])
 
     def run(network):

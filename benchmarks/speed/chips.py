@@ -6,12 +6,9 @@ for each chip, which prepares the model each time, 1.10 x.
 ResNet-18 in its CIFAR form, 1000 images, RRAM (Milo 2021), one-sided pairs; ratios in one run.
 """
 
-import argparse
-
-from common import network_and_images, print_ratios, ratios
+from common import model_and_batches, print_ratios, ratios
 
 from aimc_robust import Crossbar, program
-from aimc_robust.data.batches import split_batches
 from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.tasks.classification import Classification
 
@@ -19,14 +16,7 @@ CHIPS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
-    options = parser.parse_args()
-    device = options.device
-    model, labelled = network_and_images(1000, small=options.small)
-    model = model.eval().to(device)
-    batches = [(x.to(device), y.to(device)) for x, y in split_batches(labelled, 250)]
+    model, batches, _ = model_and_batches(__doc__, 1000, 250)
     crossbar = Crossbar("rram-milo2021")
 
     def plain():

@@ -1,5 +1,6 @@
 """Networks, images and timing functions that the speed scripts share."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -8,8 +9,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from aimc_robust.data.batches import split_batches
 from aimc_robust.models.networks.resnet import cifar_resnet
 from aimc_robust.models.networks.small_cnn import SmallCNN
+from aimc_robust.tasks.batches import Batch
 
 
 def resnet18_cifar(classes: int = 100) -> nn.Module:
@@ -40,6 +43,17 @@ def digits(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 def network_and_images(n: int, *, small: bool) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
     """ResNet-18 with n random images; or, to try a script, the quickstart's network with n digits."""
     return (quickstart_cnn(), digits(n)) if small else (resnet18_cifar(), images(n))
+
+
+def model_and_batches(description: str | None, images: int, batch: int) -> tuple[nn.Module, list[Batch], str]:
+    """Parse --device and --small; return that network in evaluation mode with batches, on the device, and its name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--small", action="store_true", help="a small network, to try the script")
+    options = parser.parse_args()
+    model, labelled = network_and_images(images, small=options.small)
+    batches = [(x.to(options.device), y.to(options.device)) for x, y in split_batches(labelled, batch)]
+    return model.eval().to(options.device), batches, options.device
 
 
 def ratios(
