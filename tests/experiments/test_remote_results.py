@@ -14,6 +14,7 @@ import pytest
 from support.command_line import invoke
 from support.object_stores import memory_store, s3_server
 
+from aimc_robust.experiments.callbacks.uploads import Uploads
 from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.results.remote_folder import WRITER
 from aimc_robust.io import object_store
@@ -94,6 +95,28 @@ def test_a_report_is_written_again_in_the_store(comparison_copy, url, tmp_path):
     assert store.read("summary.csv") == (comparison_copy / "summary.csv").read_bytes()
     assert b"<html" in store.read("report.html")
     assert list((tmp_path / "first").iterdir()) == []
+
+
+def test_what_ctrl_c_stops_in_training_is_sent(write_quick_spec, url, tmp_path, monkeypatch):
+    models, epoch = "memory://bucket/models", Uploads.epoch
+
+    def interrupted(self, trial, row):
+        epoch(self, trial, row)
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Uploads, "epoch", interrupted)
+    path = write_quick_spec(("epochs = 1", "epochs = 3"))
+    options = ["compare", path, "--out", url, "--models", models]
+    assert invoke(*options, cwd=machine(tmp_path, "first")).returncode == 130
+    sent = {name.split("/")[1] for name in ObjectStore(models).names()}
+    assert "unfinished.safetensors" in sent
+    assert "checkpoint.safetensors" not in sent
+
+    monkeypatch.setattr(Uploads, "epoch", epoch)
+    assert invoke(*options, cwd=machine(tmp_path, "second")).returncode == 0
+    assert invoke("compare", path, "--out", tmp_path / "undisturbed").returncode == 0
+    assert ObjectStore(url).read("evaluations.csv") == (tmp_path / "undisturbed" / "evaluations.csv").read_bytes()
 
 
 def test_models_in_a_store_are_trained_by_one_machine_only(write_quick_spec, url, tmp_path, trained):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.remote_folder import RemoteFolder
@@ -41,10 +42,18 @@ class Uploads(ExperimentProgress):
         """Send the trial."""
         self._send(trial)
 
-    def _send(self, trial: Trial) -> None:
-        self._sent_at[trial] = time.monotonic()
+    def send_models(self) -> None:
+        """Send what was trained in this call and is not in the store: the models that were in training, too."""
+        for trial in self._sent_at:
+            self._send_model(trial)
+
+    def _send_model(self, trial: Trial) -> None:
         if self.models is not None:
             self.models.send(self.results.spec.recipe(trial.model, trial.train_seed))
+
+    def _send(self, trial: Trial) -> None:
+        self._sent_at[trial] = time.monotonic()
+        self._send_model(trial)
         if self.folder is not None:
             self.folder.send(str(trial))
 
@@ -64,4 +73,12 @@ def uploads(
             models = RemoteModels(models_url, model_cache)
             pending = [trial for trial in results.trials if not results.is_evaluated(trial)]
             models.fetch(results.spec.recipe(trial.model, trial.train_seed) for trial in pending)
-        yield Uploads(results, folder, models)
+        callbacks = Uploads(results, folder, models)
+        try:
+            yield callbacks
+        except ResultsError:  # perhaps of the store itself: further attempts would delay its message
+            raise
+        except BaseException:
+            with suppress(ResultsError):  # in place of what ends the comparison
+                callbacks.send_models()
+            raise

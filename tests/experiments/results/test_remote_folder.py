@@ -1,6 +1,7 @@
 """A results folder as a copy of an object store: another machine continues it, and two never write at once."""
 
 import json
+import os
 import time
 
 import pytest
@@ -138,7 +139,9 @@ def test_a_store_that_another_process_writes_to_is_refused(url, tmp_path):
 def test_a_process_that_has_ended_or_gives_no_sign_of_life_is_followed(url, tmp_path, changes):
     sign(url, **changes)
     with RemoteFolder(url, tmp_path / "a"):
-        pass
+        writer = json.loads(ObjectStore(url).read(WRITER))
+        assert (writer["pid"], writer["held"]) == (os.getpid(), True)
+    assert json.loads(ObjectStore(url).read(WRITER))["held"] is False
 
 
 def test_a_dead_process_of_this_machine_is_followed_at_once(url, tmp_path):
