@@ -11,9 +11,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 from aimc_robust.experiments.execution import trial_runner
+from aimc_robust.io import atomic
 from aimc_robust.io.atomic import append_rows
 from aimc_robust.models.checkpoint import tensor_digest
 from aimc_robust.training.loop import TrainingResult
@@ -61,13 +65,11 @@ def spec_text(trials: int, chips: int = 3) -> str:
 
 def stub_trial(context, trial, progress):
     """Run a trial as `run_trial` does, with a training that only writes; append a row of times to `times.jsonl`."""
-    trial_runner.train = stub_train
-    seconds = _timed_writes()
-    seconds.update(dict.fromkeys(WRITES, 0.0))
-    began = time.time()
-    disturb(context.folder, str(trial), "begin")
-    reason = trial_runner.run_trial(context, trial, progress)
-    row = {"trial": str(trial), "pid": os.getpid(), "began": began, "ended": time.time(), **seconds}
+    with timed_writes() as seconds, mock.patch.object(trial_runner, "train", stub_train):
+        began = time.time()
+        disturb(context.folder, str(trial), "begin")
+        reason = trial_runner.run_trial(context, trial, progress)
+        row = {"trial": str(trial), "pid": os.getpid(), "began": began, "ended": time.time(), **seconds}
     _note(context.folder, "times", row)
     return reason
 
@@ -136,16 +138,17 @@ def _note(root: Path, name: str, row: dict) -> None:
         file.write(json.dumps(row).encode() + b"\n")
 
 
-@functools.cache
-def _timed_writes() -> dict[str, float]:
-    """Measure the time of every write to a results folder in this process from now on; return name -> seconds."""
-    seconds: dict[str, float] = {}
-    for name in WRITES:
-        original = getattr(sys.modules["aimc_robust.io.atomic"], name)
-        for module in list(sys.modules.values()):
-            if getattr(module, name, None) is original:
-                setattr(module, name, _timed(original, seconds))
-    return seconds
+@contextmanager
+def timed_writes() -> Iterator[dict[str, float]]:
+    """Measure the time of every write to a results folder within the context; give name -> seconds."""
+    seconds = dict.fromkeys(WRITES, 0.0)
+    with ExitStack() as stack:
+        for name in WRITES:
+            original = getattr(atomic, name)
+            for key, module in list(sys.modules.items()):
+                if key.startswith("aimc_robust.") and vars(module).get(name) is original:
+                    stack.enter_context(mock.patch.object(module, name, _timed(original, seconds)))
+        yield seconds
 
 
 def _timed(function, seconds):
@@ -155,6 +158,6 @@ def _timed(function, seconds):
         try:
             return function(*args, **options)
         finally:
-            seconds[function.__name__] = seconds.get(function.__name__, 0.0) + time.perf_counter() - began
+            seconds[function.__name__] += time.perf_counter() - began
 
     return timed

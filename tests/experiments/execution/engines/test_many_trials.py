@@ -8,9 +8,11 @@ from support.benchmark_scripts import BENCHMARKS, load_script
 from support.engine_runs import create_results
 
 from aimc_robust.experiments.compare import compare
+from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.results.files import EVALUATIONS, HISTORY
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import append_rows
+from aimc_robust.training.loop import train
 
 pytest.importorskip("ray", reason="needs the extra [cluster]")
 
@@ -26,6 +28,17 @@ def script(monkeypatch):
 def test_nothing_is_lost_and_nothing_trained_twice_whatever_dies(script, tmp_path):
     report = script.run_disturbed(tmp_path, 30)
     assert "4 workers and a node were killed" in report[0]
+
+
+def test_the_stub_leaves_the_process_as_it_was(script, write_quick_spec, run):
+    """A test that came after one with stubs in the same process trained nothing, and found rows of stubs."""
+    before = {name: vars(module).copy() for name, module in sys.modules.items() if name.startswith("aimc_robust.")}
+    results = run(write_quick_spec(), engine=script.SerialEngine(run_trial=script.stub_trial)).results
+    assert {row["accuracy"] for row in results.history(results.trials[0])} == {50.0}
+    for name, members in before.items():
+        for key in ("train", "append_rows", "atomic_write"):
+            assert vars(sys.modules[name]).get(key) is members.get(key), f"{name}.{key}"
+    assert trial_runner.train is train
 
 
 def events(*names):
