@@ -212,6 +212,11 @@ class CellModel(ABC):
         return self.has_drift
 
     @property
+    def drift_uses_programmed(self) -> bool:
+        """Whether `age` uses the programmed states; if False, they are computed where they are wanted only."""
+        return True
+
+    @property
     def drift_starts_s(self) -> float:
         """Time [s] up to which nothing drifts."""
         return 0.0
