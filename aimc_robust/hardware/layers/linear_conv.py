@@ -25,11 +25,12 @@ CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 
 def channels_last(x: Tensor) -> Tensor:
     """Return `x`, or a copy, with its channels last in memory, where the convolutions of an array are fastest."""
-    layout = CHANNELS_LAST.get(x.ndim, torch.contiguous_format)
-    positions = x.shape[2:].numel()
-    if x.is_cpu and x.is_contiguous() and not x.is_contiguous(memory_format=layout) and positions % 256 == 0:
-        # The same position of channels would fall on the same few lines of the cache, which takes up to 4 x as long.
-        x = F.pad(x.flatten(2), (0, 16))[..., :positions].unflatten(2, x.shape[2:])
+    layout, size = CHANNELS_LAST.get(x.ndim, torch.contiguous_format), x.shape[2:]
+    if x.is_contiguous(memory_format=layout):
+        return x
+    if x.is_cpu and x.is_contiguous() and size.numel() % 256 == 0 and x.numel():
+        # The channels of a position would share a few lines of the cache, which takes up to 4 x as long.
+        x = F.pad(x.flatten(2), (0, 16))[..., : size.numel()].unflatten(2, size)
     return x.contiguous(memory_format=layout)
 
 
