@@ -54,10 +54,7 @@ def derived_weights(model: nn.Module) -> list[DerivedWeight]:
     analog = {id(weight.module) for weight in analog_weights(model, include_shared=True).values()}
     modules = list(model.named_modules())
     digital = {
-        id(parameter)
-        for _, module in modules
-        if id(module) not in analog
-        for parameter in module._parameters.values()
+        id(parameter) for _, module in modules if id(module) not in analog for parameter in module._parameters.values()
     }
     found = []
     for name, module in modules:
