@@ -37,7 +37,9 @@ def test_workers_die_at_every_moment_and_no_more_often_for_more_trials(script, t
     for moment in ("begin", "epoch1", "trained"):
         assert 1 <= sum(moment in moments for moments in deaths) <= 15
     assert max(map(len, deaths)) == script.RETRIES  # as often as a trial is started again
-    assert all(sum(map(len, deaths[start : start + trials // 2])) for start in (0, trials // 2))  # spread over the trials
+    assert all(
+        sum(map(len, deaths[start : start + trials // 2])) for start in (0, trials // 2)
+    )  # spread over the trials
 
 
 def test_the_stub_leaves_the_process_as_it_was(script, write_quick_spec, run):
