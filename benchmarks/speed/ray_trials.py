@@ -5,6 +5,12 @@
 
 Trials train nothing, but write every file of a training, and measure a small network. Prints how many trials end per
 second, what a trial's time is spent on, and what that means for ten times as many. Disturbed, it also checks the rows.
+
+On two busy cores, the disturbed run took 26 minutes, since each process that replaces a killed one imports everything:
+
+    1000 trials; 34 workers and a node were killed, one joined, one was slow
+    the driver was killed after 333 trials, the head after 667
+    1016 starts of 1000 trainings; every row once, and equal to those of a serial run
 """
 
 from __future__ import annotations
