@@ -11,6 +11,7 @@ from torch import nn
 
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.evaluation.keep_digital import keep_digital
+from aimc_robust.evaluation.layer_ranking import RANKING_CHIPS
 from aimc_robust.experiments.recommend.measurement import BATCH_SIZE, calibrated_deployment
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.targets.target import CrossbarTarget
@@ -39,7 +40,7 @@ def digital_layers(
 
     `question` is everything that a measurement of the model depends on. `get_model` is called only if needed.
     """
-    question = question | {"required": required, "chips": CHIPS}
+    question = question | {"required": required, "chips": CHIPS, "ranking_chips": RANKING_CHIPS}
     stored = read_json(folder / KEPT)
     if stored is not None and stored["question"] == question:
         found: dict[str, Any] = stored["answer"]
@@ -55,6 +56,7 @@ def digital_layers(
         device.condition,
         required=required,
         chips=CHIPS,
+        ranking_chips=RANKING_CHIPS,
         chip_seed=chip_seed,
         time_s=device.time_s,
         deployment=calibrated_deployment(model, data, device, task),
