@@ -23,6 +23,7 @@ from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike
+from aimc_robust.training.config import Precision
 
 Judgement = Literal["confirmed", "refuted", "not settled"]
 
@@ -122,6 +123,7 @@ def keep_digital(
     jobs: int | None = None,
     task: TaskLike = None,
     on_set: Callable[[int, int], None] | None = None,
+    forward_precision: Precision = "32-true",
 ) -> KeptDigital:
     """Propose which layers to keep digital, so that a model reaches a required accuracy on a crossbar.
 
@@ -150,6 +152,7 @@ def keep_digital(
         jobs: As for `evaluate`.
         task: As for `evaluate`.
         on_set: Called with (number of digital layers, number of layers) before each set is measured.
+        forward_precision: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid, or the required value is better than digital weights reach.
@@ -161,7 +164,7 @@ def keep_digital(
     if not isinstance(crossbar, Hardware) or (deployment is not None and deployment.backend != "native"):
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
     options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment}
-    options |= {"task": task, "layers": layers}
+    options |= {"task": task, "layers": layers, "forward_precision": forward_precision}
     base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
     check_jobs(base.model, jobs)
     metric = base.task.primary

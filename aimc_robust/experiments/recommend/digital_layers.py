@@ -16,6 +16,7 @@ from aimc_robust.experiments.recommend.measurement import BATCH_SIZE, calibrated
 from aimc_robust.io.atomic import atomic_write, read_json
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.config import Precision
 
 KEPT = "digital_layers.json"
 CHIPS = 20  # of each set of layers, and as many others of the confirmation
@@ -33,6 +34,7 @@ def digital_layers(
     chip_seed: int,
     jobs: int | None,
     on_status: Callable[[str], None],
+    forward_precision: Precision = "32-true",
 ) -> dict[str, Any]:
     """Return `KeptDigital.to_json` for a required value, from the folder if it answers the same question.
 
@@ -61,6 +63,7 @@ def digital_layers(
         jobs=jobs,
         task=task,
         on_set=status,
+        forward_precision=forward_precision,
     )
     answer = kept.to_json()
     atomic_write(folder / KEPT, json.dumps({"question": question, "answer": answer}, indent=1, allow_nan=False))
