@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from aimc_robust.errors import PROBLEM, AimcError, InputError, exits_as_errors, 
 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 3, 130, 141
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
+IGNORED_AFTER_CTRL_C_S = 10.0
 COMMANDS_WITH_URLS = ("compare", "report")
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path has one slash of a URL's two
 
@@ -93,13 +95,16 @@ def _interruption_as_keyboard_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt for whatever follows Ctrl-C.
 
     An import that Ctrl-C interrupts may turn it into an error of its own, as numpy and torch do, or lose it in a
-    callback. A second Ctrl-C is ignored: it would abort the process while it ends.
+    callback. A second Ctrl-C is ignored, since it would abort what ends, unless the command still runs after
+    `IGNORED_AFTER_CTRL_C_S`.
     """
-    was_interrupted = False
+    interrupted_at: float | None = None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal was_interrupted
-        was_interrupted = True
+        nonlocal interrupted_at
+        if interrupted_at is not None and time.monotonic() < interrupted_at + IGNORED_AFTER_CTRL_C_S:
+            return
+        interrupted_at = time.monotonic()
         signal.default_int_handler(number, frame)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -109,13 +114,13 @@ def _interruption_as_keyboard_interrupt() -> Iterator[None]:
     try:
         yield
     except Exception:
-        if was_interrupted:
+        if interrupted_at is not None:
             raise KeyboardInterrupt from None
         raise
     finally:
         if is_default:
-            signal.signal(signal.SIGINT, signal.SIG_IGN if was_interrupted else signal.default_int_handler)
-    if was_interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler if interrupted_at is None else signal.SIG_IGN)
+    if interrupted_at is not None:
         raise KeyboardInterrupt
 
 

@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from support.command_line import invoke
 
+from aimc_robust.cli import error_handling
+from aimc_robust.cli.error_handling import handle_errors
 from aimc_robust.experiments.execution import trial_runner
 
 COMMAND = [sys.executable, "-m", "aimc_robust", "compare"]
@@ -108,6 +111,29 @@ def test_a_second_ctrl_c_does_not_abort_what_ends(write_quick_spec, tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in output
+
+
+def test_a_second_ctrl_c_does_not_stop_what_the_first_one_ends_but_later_ones_do(monkeypatch):
+    ended = []
+
+    @handle_errors
+    def compare():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            ended.append("in time")
+            monkeypatch.setattr(error_handling, "IGNORED_AFTER_CTRL_C_S", 0.0)
+            signal.raise_signal(signal.SIGINT)
+            ended.append("never")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(typer.Exit):
+            compare()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == ["in time"]
 
 
 def test_ctrl_c_says_how_to_go_on(write_quick_spec, tmp_path, monkeypatch):
