@@ -18,9 +18,9 @@ from torch import Tensor
 from aimc_robust.philox import random_bits
 from aimc_robust.seeding import Axes
 
-CACHED = 2**17  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
+CACHED = 2**18  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
 CPU = torch.device("cpu")
-PARTS_IN_THREADS = 8  # of so many numbers, from which on threads are worth their start
+PARTS_IN_THREADS = 4  # of so many numbers, from which on threads are worth their start
 
 Array: TypeAlias = "np.ndarray | Tensor"
 Distribution: TypeAlias = Callable[[Any, Any], Any]

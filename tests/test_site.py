@@ -117,6 +117,17 @@ def test_no_link_is_broken(site):
 
 
 @pytest.mark.slow
+def test_every_report_leads_back_to_the_page_that_shows_it(site):
+    reports = [path for path in site.rglob("*.html") if '<p class="kicker">' in path.read_text(encoding="utf-8")]
+    assert len(reports) > 30
+    for report in reports:
+        (home,) = re.findall(r'<p class="kicker"><a href="([^"]+)">Documentation</a>', report.read_text("utf-8"))
+        assert report in [(report.parent / home).parent / link for link in links(report.parent / home)] or (
+            "gallery" in report.parts and (report.parent / home).resolve() == site / "gallery/index.html"
+        )
+
+
+@pytest.mark.slow
 def test_every_folder_of_results_has_a_page_with_its_figures_and_a_full_report(site):
     table = site / "benchmarks/results/all.html"
     names = {path.parent.name for path in ROOT.glob("benchmarks/results/*/rows.tar.xz")}

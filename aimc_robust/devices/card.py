@@ -158,6 +158,7 @@ class Card(StrictModel, CellModel):
     programming_device_share = _of_law("programming_device_share", "programming", "device_share")
     programming_clip = _of_law("programming_clip", "programming", "clip")
     drift_is_random = _of_law("drift_is_random", "drift", "is_random", absent=False)
+    drift_uses_programmed = _of_law("drift_uses_programmed", "drift", "uses_programmed", absent=True)
     drift_starts_s = _of_law("drift_starts_s", "drift", "starts_s", absent=0.0)
     drift_limits_s = _of_law("drift_limits_s", "drift", "limits_s")
     drift_state_limits = _of_law("drift_state_limits", "drift", "state_limits")

@@ -19,8 +19,7 @@ UNITS = {"conductance": "uS", "current": "nA", "relative": "1"}
 NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 """Pattern of a device name."""
 
-LONGEST_S = 3.2e9
-"""About 100 years [s]. A longer time is most likely in another unit."""
+LONGEST_S = 3.2e9  # About 100 years. A longer time is most likely in another unit.
 
 
 class Source(StrictModel):
@@ -56,10 +55,9 @@ class CellModel(ABC):
 
     A subclass sets `name`, `unit` and `window`, as class or instance attributes, and implements `programming_std`.
     It overrides `age` for drift, `read_std` for read noise and `programming_error` for an error that is neither normal
-    nor uniform. The properties below have defaults and are overridden
-    by class attributes or properties. Methods work element by element on tensors of any shape and must not modify
-    their arguments. What they return is checked: a result of the wrong shape, NaN, infinity or a negative standard
-    deviation raises `InputError`.
+    nor uniform. The properties below have defaults and are overridden by class attributes or properties. Methods work
+    element by element on tensors of any shape and must not modify their arguments. What they return is checked: a
+    result of the wrong shape, NaN, infinity or a negative standard deviation raises `InputError`.
 
     Attributes:
         name: Name of the device in messages, tables and files.
@@ -210,6 +208,11 @@ class CellModel(ABC):
     def drift_is_random(self) -> bool:
         """Whether `age` draws random numbers of its own."""
         return self.has_drift
+
+    @property
+    def drift_uses_programmed(self) -> bool:
+        """Whether `age` uses the programmed states."""
+        return True
 
     @property
     def drift_starts_s(self) -> float:

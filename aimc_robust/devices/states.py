@@ -34,6 +34,7 @@ def cell_states(
     stuck: tuple[float, float] | None = None,
     programming: bool = True,
     drift: bool = True,
+    now_only: bool = False,
 ) -> CellStates:
     """Compute the states of cells after programming and `time_s` later.
 
@@ -51,6 +52,7 @@ def cell_states(
         programming: Whether the programming error acts. A drift table states the whole width at each time; without
             programming error its shift remains, and what the width has grown by.
         drift: Whether the drift acts.
+        now_only: Whether only the present states are wanted; the states after programming are then the same tensor.
 
     Returns:
         Both states. Without drift, or at time 0, they are one tensor.
@@ -62,15 +64,21 @@ def cell_states(
     require_finite("error_scale", error_scale)
     bounds = cell.window if window is None else window
     error = programming_error(cell, target, draw)
-    std = programming_std(cell, target)
-    removed_std = None if programming else std.clone()
-    programmed = spread_(std if programming else std.zero_(), target, error, error_scale)
-    clip_(programmed, cell.programming_clip, bounds)
+    ages = drift and cell.has_drift and time_s > 0 and time_s > cell.drift_starts_s
+    if now_only and ages and programming and not cell.drift_uses_programmed:
+        programmed, removed_std = target, None
+    else:
+        std = programming_std(cell, target)
+        removed_std = None if programming else std.clone()
+        programmed = spread_(std if programming else std.zero_(), target, error, error_scale)
+        clip_(programmed, cell.programming_clip, bounds)
     now = programmed
-    if drift and cell.has_drift and time_s > 0 and time_s > cell.drift_starts_s:
+    if ages:
         scaled_error = error if error_scale == 1.0 else error * error_scale
         cells = ProgrammedCells(target, programmed, scaled_error, removed_std)
         now = clip_(age(cell, cells, draw, time_s), cell.drift_clip, cell.limits)
+    if now_only:
+        programmed = now
     _set_stuck(
         (programmed,) if now is programmed else (programmed, now),
         draw,

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation
-from aimc_robust.parallel.process_pool import ordered_map
 from aimc_robust.statistics.estimate import Estimate
 
 
@@ -42,7 +41,7 @@ class DigitalSets:
         if kept == len(self.order):  # the same on all chips
             results = [evaluation(first)] * self.chips
         else:
-            results = list(ordered_map(evaluation, numbers, jobs=self.jobs))
+            results = list(evaluation.many(numbers, self.jobs))
         rows = [{"train_seed": 0, "chip": chip, **result.row()} for chip, result in zip(numbers, results, strict=True)]
         task = self.base.task
         return Estimate(pd.DataFrame(rows), metric=task.primary, others=(*Estimate.others, *task.others))

@@ -20,6 +20,7 @@ from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
 from aimc_robust.tasks.registry import TaskLike, as_task
+from aimc_robust.training.config import Precision
 
 SIGMA_FACTOR = math.sqrt(2.0)  # between neighbouring sigmas of the search
 MAX_STEPS = 10  # the search ends at 32 times, and at 1/32 of, the measured error
@@ -68,6 +69,7 @@ def equivalent_sigma(
     jobs: int | None = None,
     scale: NoiseScale = "filter_max",
     task: TaskLike = None,
+    forward_precision: Precision = "32-true",
 ) -> EquivalentSigma:
     """Find the sigma of `Gaussian(sigma, scale)` that gives the same expected primary metric as a condition.
 
@@ -88,6 +90,7 @@ def equivalent_sigma(
         jobs: As for `evaluate`.
         scale: Any scale of `weight_scale` except `absolute`.
         task: As for `evaluate`.
+        forward_precision: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid.
@@ -114,6 +117,7 @@ def equivalent_sigma(
             deployment=deployed,
             jobs=jobs,
             task=task,
+            forward_precision=forward_precision,
         )
         return np.array([measurement.value for _, measurement in measurements])
 

@@ -16,13 +16,14 @@ from torch import nn
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, exact_text, require_finite, require_type, require_whole
 from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
-from aimc_robust.evaluation.layer_ranking import Ranking, Size, rank_layers
+from aimc_robust.evaluation.layer_ranking import RANKING_CHIPS, Ranking, Size, rank_layers
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, check_jobs, chip_evaluation
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike
+from aimc_robust.training.config import Precision
 
 Judgement = Literal["confirmed", "refuted", "not settled"]
 
@@ -36,7 +37,9 @@ class KeptDigital:
         required: Its required value.
         digital: Its value with all layers digital.
         layers: The proposed layers; empty if none need be digital.
-        ranking: All layers, the first to keep digital first, see `rank_layers`.
+        ranking: One row per layer, the first to keep digital first: `layer`, its `weights`, its `multiplies` per
+            example, the `cost` of its errors alone, and the 95 % interval over chips of a measured cost, `cost_low` and
+            `cost_high`. Layers whose intervals overlap could also be in the other order.
         curve: One row per set that was measured: `kept`, the number of first layers of the ranking that are digital;
             the shares `weights_percent` and `multiplies_percent` of all layers that these have; `mean`, `ci_low`,
             `ci_high` (95 %, over chips), `sd_noise` and `chips`.
@@ -114,18 +117,21 @@ def keep_digital(
     layers: Layers | None = None,
     confirm_on: Batches | None = None,
     rank_by: Ranking = "auto",
+    ranking_chips: int = RANKING_CHIPS,
     size: Size = "weights",
     points: int = 10,
     jobs: int | None = None,
     task: TaskLike = None,
     on_set: Callable[[int, int], None] | None = None,
+    forward_precision: Precision = "32-true",
 ) -> KeptDigital:
     """Propose which layers to keep digital, so that a model reaches a required accuracy on a crossbar.
 
     Layers are ranked by the loss that their errors cost per weight (`rank_layers`). The sets are the first 0, 1, 2, ...
     layers of the ranking; up to `points` of them, and those around the required value, are measured on the chips 0 to
     `chips` - 1. Proposed is the smallest measured set whose 95 % interval reaches the required value as a whole; chips
-    that took no part in this choice confirm it. A measured ranking has further chips of its own.
+    that took no part in this choice confirm it. A measured ranking has
+    further chips of its own, `ranking_chips` for each layer.
 
     Args:
         model: The trained model; not modified.
@@ -140,11 +146,13 @@ def keep_digital(
         confirm_on: Labelled data for the confirmation; None: `batches`.
         rank_by: Whether the cost of a layer is `predicted` or `measured`; `auto` measures what the
             prediction does not contain: read noise, converters, compensation.
+        ranking_chips: Number of chips for each layer of a measured ranking, chips of its own; at least 2.
         size: Whether the layers that cost most per `weights` or per `multiplies` come first.
         points: Number of sets of the curve; at least 2.
         jobs: As for `evaluate`.
         task: As for `evaluate`.
         on_set: Called with (number of digital layers, number of layers) before each set is measured.
+        forward_precision: As for `evaluate`.
 
     Raises:
         InputError: if an argument is invalid, or the required value is better than digital weights reach.
@@ -156,7 +164,7 @@ def keep_digital(
     if not isinstance(crossbar, Hardware) or (deployment is not None and deployment.backend != "native"):
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
     options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment}
-    options |= {"task": task, "layers": layers}
+    options |= {"task": task, "layers": layers, "forward_precision": forward_precision}
     base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
     check_jobs(base.model, jobs)
     metric = base.task.primary
@@ -167,7 +175,7 @@ def keep_digital(
             f"the required {metric.title} of {metric.text(required)} is better than the {metric.text(digital)} that "
             "this model reaches with all layers digital; require less, or train another model."
         )
-    ranking = rank_layers(model, base, by=rank_by, size=size, jobs=jobs, first_chip=2 * chips)
+    ranking = rank_layers(model, base, by=rank_by, size=size, chips=ranking_chips, jobs=jobs, first_chip=2 * chips)
     sets = DigitalSets(base, ranking["layer"].tolist(), chips, jobs, on_set)
     kept = smallest_set(sets, required, first_sizes(ranking[size].to_numpy(), points))
     confirming = base if confirm_on is None else replace(base, batches=as_reiterable(confirm_on, base.task))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from aimc_robust.errors import InputError, require_known
+from aimc_robust.errors import InputError, require_known, require_whole
 from aimc_robust.evaluation.loss_prediction import loss_at, predict_loss
 from aimc_robust.evaluation.monte_carlo import ChipEvaluation
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
@@ -18,10 +18,11 @@ from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.hardware.programming.moments import model_moments
 from aimc_robust.noise.analog_weights import AnalogWeight
 from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.statistics.t_interval import t_interval
 
 Ranking = Literal["auto", "predicted", "measured"]
 Size = Literal["weights", "multiplies"]
-MEASURED_CHIPS = 3  # per layer: a rank needs no precision, and other chips confirm what follows from it
+RANKING_CHIPS = 10  # per layer; other chips confirm what follows from the ranking
 SHIFT = 1e-3  # share of a layer's mean square error from which its systematic part is measured
 
 
@@ -31,13 +32,14 @@ def rank_layers(
     *,
     by: Ranking = "auto",
     size: Size = "weights",
+    chips: int = RANKING_CHIPS,
     jobs: int | None = None,
     first_chip: int = 0,
 ) -> pd.DataFrame:
     """Rank layers by the loss that their errors cost, each alone, per weight or per multiply.
 
     `predicted`: the layer's part of the rise due to random errors (`predict_loss`), with the loss at the layer's mean
-    weights if these differ from the trained ones. `measured`: on `MEASURED_CHIPS` chips, which contains read noise and
+    weights if these differ from the trained ones. `measured`: on `chips` chips, which contains read noise and
     converters. `auto`: predicted, unless the crossbar has read noise or converters, a compensation acts, or the task
     has no loss.
 
@@ -46,15 +48,18 @@ def rank_layers(
         base: How it is evaluated on a crossbar.
         by: Where the cost of a layer comes from.
         size: What the cost is divided by.
+        chips: Number of chips for each layer of measured costs; at least 2.
         jobs: Number of processes for measured costs.
         first_chip: Number of the first chip that costs are measured on.
 
     Returns:
         One row per layer, the first to keep digital first: `layer`, its `weights` and `multiplies` per example, and its
-        `cost`, an increase of the loss, or of the primary metric for a task without a loss.
+        `cost`, an increase of the loss, or of the primary metric for a task without a loss. `cost_low`, `cost_high`:
+        its 95 % interval over chips; NaN for a predicted cost.
     """
     require_known("ranking", by, get_args(Ranking))
     require_known("size of a layer", size, get_args(Size))
+    require_whole("ranking chips", chips, low=2)
     crossbar = base.condition
     assert isinstance(crossbar, Hardware)
     weights = {weight.array_owner: weight for weight in stored_weights(base.model, crossbar).values()}
@@ -64,29 +69,31 @@ def rank_layers(
         by = "predicted" if is_predictable else "measured"
     elif by == "predicted" and not has_loss:
         raise InputError("this task has no loss to predict; rank layers by='measured'.")
-    costs = (
-        _measured(base, weights, jobs, first_chip) if by == "measured" else _predicted(model, base, crossbar, weights)
-    )
+    if by == "measured":
+        costs = _measured(base, weights, range(first_chip, first_chip + chips), jobs)
+    else:
+        costs = {name: np.array([cost]) for name, cost in _predicted(model, base, crossbar, weights).items()}
     multiplies = _multiplies(base, weights)
-    rows = [
-        {"layer": name, "weights": w.parameter.numel(), "multiplies": multiplies[name], "cost": costs[name]}
-        for name, w in weights.items()
-    ]
+    rows = []
+    for name, weight in weights.items():
+        low, high = t_interval(costs[name])
+        row = {"layer": name, "weights": weight.parameter.numel(), "multiplies": multiplies[name]}
+        rows.append(row | {"cost": float(costs[name].mean()), "cost_low": low, "cost_high": high})
     table = pd.DataFrame(rows)
     per_size = table["cost"] / table[size].clip(lower=1)
     return table.loc[per_size.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
-def _measured(base: ChipEvaluation, weights: Iterable[str], jobs: int | None, first: int) -> dict[str, float]:
-    """Layer -> what its errors alone cost on average over chips."""
+def _measured(
+    base: ChipEvaluation, weights: Iterable[str], chips: Sequence[int], jobs: int | None
+) -> dict[str, np.ndarray]:
+    """Layer -> what its errors alone cost on each chip."""
     ideal = replace(base, programmed=frozenset())(0)
     names = list(weights)
-    items = [(name, chip) for name in names for chip in range(first, first + MEASURED_CHIPS)]
-    found = list(ordered_map(_Alone(base), items, jobs=jobs))
-    losses = np.array(found).reshape(len(names), MEASURED_CHIPS, 2).mean(axis=1)
-    if ideal.loss is None:
-        return dict(zip(names, base.task.primary.loss_of(ideal.value, losses[:, 1]).tolist(), strict=True))
-    return dict(zip(names, (losses[:, 0] - ideal.loss).tolist(), strict=True))
+    found = list(ordered_map(_Alone(base), [(name, chip) for name in names for chip in chips], jobs=jobs))
+    losses, values = np.moveaxis(np.array(found).reshape(len(names), len(chips), 2), 2, 0)
+    costs = base.task.primary.loss_of(ideal.value, values) if ideal.loss is None else losses - ideal.loss
+    return dict(zip(names, costs, strict=True))
 
 
 class _Alone:

@@ -91,6 +91,15 @@ class ChipEvaluation:
             for chip, model in zip(chips, models, strict=True):
                 yield self._measure(chip, model)
 
+    def many(self, chips: Sequence[int], jobs: int | None) -> Iterator[Measurement]:
+        """Yield the measurement of each chip, several of them programmed at once; `jobs` as for `evaluate_chips`."""
+        jobs = jobs and min(jobs, max(len(chips), 1))
+        size = min(self.chips_at_once, -(-len(chips) // (jobs or 1)) or 1)
+        parts = [chips[start : start + size] for start in range(0, len(chips), size)]
+        # In this process each chip as soon as it is measured.
+        for measured in map(self.each, parts) if jobs is None else ordered_map(self.measure, parts, jobs=jobs):
+            yield from measured
+
     @cached_property
     def chips_at_once(self) -> int:
         """How many chips `measure` had better get at a time."""
@@ -171,15 +180,7 @@ def evaluate_chips(
     evaluation = chip_evaluation(model, batches, condition, stacklevel=4, **options)
     check_jobs(evaluation.model, jobs)
     numbers = list(chips)[:1] if condition is None else list(chips)
-    jobs = jobs and min(jobs, max(len(numbers), 1))
-    size = min(evaluation.chips_at_once, -(-len(numbers) // (jobs or 1)) or 1)
-    parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    if jobs is None:
-        for part in parts:  # each chip as soon as it is measured
-            yield from zip(part, evaluation.each(part), strict=True)
-        return
-    for part, measured in zip(parts, ordered_map(evaluation.measure, parts, jobs=jobs), strict=True):
-        yield from zip(part, measured, strict=True)
+    yield from zip(numbers, evaluation.many(numbers, jobs), strict=True)
 
 
 def chip_evaluation(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
 
 WAITS_S = (1.0, 5.0, 20.0)  # before each further attempt; a store that is busy or unreachable mostly is so briefly
+LASTING = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError")  # of botocore, which S3 may lack
 PART = ".part"
 
 Result = TypeVar("Result")
@@ -22,7 +23,7 @@ def is_url(text: str) -> bool:
 
 
 class ObjectStore:
-    """Reads and writes whole files below a URL. A call that fails is repeated a few times.
+    """Reads and writes whole files below a URL. A call that fails for a moment is repeated a few times.
 
     Args:
         url: Such as `s3://bucket/path`; what follows the protocol is up to fsspec's implementation of it.
@@ -88,10 +89,18 @@ class ObjectStore:
     def upload(self, folder: Path, names: Sequence[str]) -> None:
         """Write files of `folder` to the store; one that has been deleted there meanwhile is left out."""
 
+        def present() -> list[str]:
+            return [name for name in names if (folder / name).exists()]
+
         def put() -> None:
-            present = [name for name in names if (folder / name).exists()]
-            if present:
-                self._fs.put([str(folder / name) for name in present], [self._path(name) for name in present])
+            if not (sent := present()):
+                return
+            try:
+                self._fs.put([str(folder / name) for name in sent], [self._path(name) for name in sent])
+            except FileNotFoundError:
+                if sent == present():  # what is missing is in the store
+                    raise
+                put()
 
         self._call(put)
 
@@ -109,9 +118,13 @@ class ObjectStore:
                     f"and {self._advice}"
                 ) from None
             except Exception as error:  # each implementation has its own, also for lost connections
-                if missing and isinstance(error, FileNotFoundError):
-                    return missing["missing"]
-                if wait_s is None:
+                if isinstance(error, FileNotFoundError):
+                    if missing:
+                        return missing["missing"]
+                    raise ResultsError(
+                        f"{self.url} is not there ({error}); create its bucket or correct the URL, and {self._advice}"
+                    ) from None
+                if wait_s is None or type(error).__name__ in LASTING:
                     reason = str(error).strip() or type(error).__name__
                     raise ResultsError(f"{self.url} does not answer ({reason}); {self._advice}") from error
                 time.sleep(wait_s)

@@ -84,9 +84,12 @@ def import_callable(reference: str, *, what: str, kind: type = object, near: Ite
     try:
         function = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module raises
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            problem = f"there is no module {error.name} here"
+        else:
+            problem = f"the module cannot be imported: {describe_error(error)}"
         raise InputError(
-            f"{what} {reference}: the module cannot be imported: {describe_error(error)}; run the command in its "
-            "folder, or put it on PYTHONPATH."
+            f"{what} {reference}: {problem}; run the command in the folder that has it, or put that on PYTHONPATH."
         ) from None
     if not callable(function):
         raise InputError(f"{what} {reference}: the module {module} has no function {name}.")
@@ -131,8 +134,8 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
-def source_digest(reference: str) -> str | None:
-    """Return a digest of the file that defines `package.module:name`; None if there is none.
+def source_digest(reference: str, near: Iterable[Path] = ()) -> str | None:
+    """Return a digest of the file that defines `package.module:name`, searched as by `import_callable`; None if none.
 
     A spec that names the same function asks for something else once that file has changed. Modules that the file
     imports do not count.
@@ -141,7 +144,7 @@ def source_digest(reference: str) -> str | None:
     if not name:
         return None
     _require_allowed(reference, "the source of")
-    _add_search_paths(module)
+    _add_search_paths(module, near)
     try:
         spec = importlib.util.find_spec(module)
         origin = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None

@@ -1,7 +1,7 @@
 """Which parameters a perturbation affects, and the layout of the weights of each layer type."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, TypeGuard, get_args
 
@@ -168,15 +168,20 @@ def weights_in_scope(model: nn.Module, scope: Scope = "weights", *, shards: bool
         InputError: if no parameter is in scope.
         UnknownNameError: if `scope` is an unknown name.
     """
-    check_scope(scope)
     check_model(model, shards=shards)
+    return select_weights(model, scope)
+
+
+def select_weights(model: nn.Module, scope: Scope, analog: Collection[int] | None = None) -> dict[str, nn.Parameter]:
+    """Do as `weights_in_scope` for a checked model; `analog`: ids of its `analog_weights`, if they are known."""
+    check_scope(scope)
     parameters = dict(model.named_parameters())
     if callable(scope):
         selected = {name: p for name, p in parameters.items() if scope(name, p)}
     elif scope == "all":
         selected = parameters
     else:
-        weights = {id(weight.parameter) for weight in analog_weights(model).values()}
+        weights = {id(w.parameter) for w in analog_weights(model).values()} if analog is None else analog
         selected = {name: p for name, p in parameters.items() if id(p) in weights}
     if not selected:
         raise InputError(

@@ -14,6 +14,7 @@ from aimc_robust.noise.analog_weights import (
     Scope,
     analog_weights,
     layer_name,
+    select_weights,
     unwrap_model,
     weights_in_scope,
 )
@@ -64,7 +65,7 @@ def perturbed(
     shared = {id(weight.module._parameters["weight"]) for weight in derived if weight.is_shared}
     matrices = {id(matrix.parameter): matrix for matrix in analog_weights(inner).values()}
     if not derived or any(key not in shared for key in matrices):
-        in_place = {n: w for n, w in weights_in_scope(inner, scope, shards=True).items() if id(w) not in shared}
+        in_place = {n: w for n, w in select_weights(inner, scope, matrices).items() if id(w) not in shared}
     else:
         in_place = {}
     with ExitStack() as stack, resharded(inner), _restored(in_place):

@@ -17,7 +17,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 def has_base(module: nn.Module, name: str) -> bool:
     """Whether a module is an instance of a class by its name; importing torch's classes of FSDP is slow."""
-    return any(base.__name__ == name for base in type(module).__mro__)
+    return name in {base.__name__ for base in type(module).__mro__}
 
 
 def is_shard(value: Tensor) -> bool:

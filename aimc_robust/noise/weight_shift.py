@@ -52,14 +52,12 @@ def derived_weights(model: nn.Module) -> list[DerivedWeight]:
         InputError: If a recurrent or attention layer computes its weights.
     """
     analog = {id(weight.module) for weight in analog_weights(model, include_shared=True).values()}
+    modules = list(model.named_modules())
     digital = {
-        id(parameter)
-        for module in model.modules()
-        if id(module) not in analog
-        for parameter in module.parameters(recurse=False)
+        id(parameter) for _, module in modules if id(module) not in analog for parameter in module._parameters.values()
     }
     found = []
-    for name, module in model.named_modules():
+    for name, module in modules:
         if isinstance(module, (*RECURRENT, nn.MultiheadAttention)) and computes_weights(module):
             raise InputError(
                 f"the {type(module).__name__} {name!r} computes its weights; noise cannot act on them. Make them plain "

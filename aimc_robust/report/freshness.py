@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aimc_robust
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.results import files as names
 from aimc_robust.experiments.results.files import QUESTION, read_file
 from aimc_robust.io.atomic import atomic_write
@@ -45,9 +46,16 @@ def inputs_digest(folder: Path) -> str:
     inputs = [folder / name for name in FOLDER_INPUTS] + [run / name for run in runs for name in RUN_INPUTS]
     package = Path(__file__).parent
     code = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
-    own = [source_digest(name) for name in (read_file(folder / QUESTION) or {}).get("report_sections", [])]
+    own = [_section_digest(folder, name) for name in (read_file(folder / QUESTION) or {}).get("report_sections", [])]
     parts = aimc_robust.__version__, _digest(folder, inputs), _digest(package, code), str(own)
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _section_digest(folder: Path, reference: str) -> str | None:
+    try:
+        return source_digest(reference, near=[folder])
+    except InputError:  # code of users is refused, and the report says so in the section's place
+        return None
 
 
 def _digest(base: Path, paths: Iterable[Path]) -> str:

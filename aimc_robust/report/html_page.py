@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 
 import aimc_robust
 from aimc_robust.report import page_model as model
 from aimc_robust.report.rendering import Figures, RenderedFigure
+from aimc_robust.report.section_ids import section_ids
+
+
+@dataclass(frozen=True)
+class _Context:
+    figures: Figures
+    ids: Mapping[int, str]
 
 
 def render_html(page: model.Page, figures: Figures) -> str:
-    """Render a page and its drawn figures; the file refers to no other, and is complete without JavaScript."""
+    """Render a page and its drawn figures; the file needs no other, and is complete without JavaScript.
+
+    Each heading has a link to its section. The head links to the documentation, if the package states its address.
+    """
+    context, url = _Context(figures, section_ids(page)), _documentation_url()
     parts = {
         "title": escape(page.title),
         "style": _asset("page.css"),
+        "documentation": f"<a{_attributes(href=url)}>Documentation</a> · " if url else "",
         "kicker": escape(f"aimc-robust {aimc_robust.__version__} · {page.kicker}"),
-        "intro": _blocks(page.intro, figures, 2),
-        "sections": _blocks(page.sections, figures, 2),
+        "intro": _blocks(page.intro, context, 2),
+        "sections": _blocks(page.sections, context, 2),
         "script": _asset("page.js"),
     }
     head, *rest = _asset("page.html").split("{{ ")
     return head + "".join(parts[name] + text for name, text in (part.split(" }}", 1) for part in rest))
 
 
+def _documentation_url() -> str | None:
+    try:
+        addresses = metadata("aimc-robust").get_all("Project-URL", [])
+    except PackageNotFoundError:
+        return None
+    return next((text.partition(", ")[2] for text in addresses if text.startswith("Documentation, ")), None)
+
+
 def _asset(name: str) -> str:
     return files("aimc_robust.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _blocks(blocks: Iterable[model.Block | None], figures: Figures, level: int) -> str:
-    return "\n".join(filter(None, (_block(block, figures, level) for block in blocks if block is not None)))
+def _blocks(blocks: Iterable[model.Block | None], context: _Context, level: int) -> str:
+    return "\n".join(filter(None, (_block(block, context, level) for block in blocks if block is not None)))
 
 
-def _block(block: model.Block, figures: Figures, level: int) -> str:
+def _block(block: model.Block, context: _Context, level: int) -> str:
     match block:
         case str():
             return f"<p>{_text(block)}</p>"
@@ -48,7 +70,7 @@ def _block(block: model.Block, figures: Figures, level: int) -> str:
         case model.Table():
             return _table(block)
         case model.Figure():
-            return _figure(block, figures.get(id(block)))
+            return _figure(block, context.figures.get(id(block)))
         case model.Files():
             return f'<p class="note">Files: {_text(model.codes(block.files))}.</p>'
         case model.Filters():
@@ -57,18 +79,20 @@ def _block(block: model.Block, figures: Figures, level: int) -> str:
             lines = [f"<span{_attributes(data_method=m)}>{line} {escape(m)}</span>" for m, line in block.lines.items()]
             return f'<p class="legend">{" ".join([*lines, escape(block.others)])}</p>'
         case model.Grid():
-            inner = _blocks(block.blocks, figures, level)
+            inner = _blocks(block.blocks, context, level)
             return f'<div class="{block.kind}">\n{inner}\n</div>' if inner else ""
         case model.Section():
-            inner = _blocks(block.blocks, figures, level + 1)
+            inner = _blocks(block.blocks, context, level + 1)
+            if not inner:
+                return ""
+            place = context.ids[id(block)]
+            label = "Link to this section"
+            anchor = f"<a{_attributes(class_='anchor', href=f'#{place}', aria_label=label)}>#</a>"
+            title = f"{_text(block.title)} {anchor}"
             if block.folded:
-                return f"<details><summary>{_text(block.title)}</summary>\n{inner}\n</details>"
-            attributes = _attributes(id=block.id, data_target=block.target)
-            return (
-                f"<section{attributes}>\n<h{level}>{_text(block.title)}</h{level}>\n{inner}\n</section>"
-                if inner
-                else ""
-            )
+                return f"<details{_attributes(id=place)}><summary>{title}</summary>\n{inner}\n</details>"
+            attributes = _attributes(id=place, data_target=block.target)
+            return f"<section{attributes}>\n<h{level}>{title}</h{level}>\n{inner}\n</section>"
 
 
 def _figure(block: model.Figure, drawn: RenderedFigure | None) -> str:

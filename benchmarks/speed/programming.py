@@ -1,5 +1,8 @@
 """Claims: programming ResNet-18's 11 million weights takes at most 0.25 s on 2 cores; memory stays within 2 x.
 
+The aim is 0.2 s, for SONOS after a day, too. Measured on an AVX2 CPU with two threads: 0.21 to 0.24 s, and 0.29 to
+0.32 s, half of it for random numbers.
+
     python benchmarks/speed/programming.py
 
 Time: the median of 5 calls of `program` on ResNet-18 in its CIFAR form, in seconds, for each kind of crossbar (the

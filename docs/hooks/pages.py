@@ -4,6 +4,7 @@
 - Files that a page links to travel with the site; links between pages lead to pages.
 - Reference pages are generated from the package (`reference.py`, `devices.py`), pages of results and the gallery from
   rows and by running commands (`results.py`, `gallery.py`).
+- Reports lead back to the site.
 - Words of the glossary have anchors (`glossary.md#drift`).
 - The first `ar.NAME` and the first name of a device on a page lead to its reference.
 """
@@ -44,9 +45,21 @@ def on_config(config):
     """Generate pages, and put them in the place of the entries of `nav` with a `*`."""
     generated.clear()
     generated.update(reference_pages() | device_pages() | result_files() | gallery_files())
+    generated.update({uri: _with_site_link(uri, path) for uri, path in generated.items() if uri.endswith(".html")})
     reports = [f"benchmarks/results/{name}/report.md" for name in result_names()]
     config.nav = _expand(config.nav, [*generated, *reports])
     return config
+
+
+def _with_site_link(uri, path):
+    """Return the HTML of a report, the head of which links to the page of the site that shows it."""
+    folder = posixpath.dirname(uri)
+    home = posixpath.relpath("gallery/index.html", folder) if uri.startswith("gallery/") else "report.html"
+    head = f'<p class="kicker"><a href="{home}">Documentation</a> · '
+    pattern = r'<p class="kicker">(<a [^>]*>Documentation</a> · )?'  # the address that the package states, if it does
+    text, count = re.subn(pattern, head, path.read_text(encoding="utf-8"))
+    assert count == 1, f"{uri} has {count} heads"
+    return text
 
 
 def _expand(entry, pages):

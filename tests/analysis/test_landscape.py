@@ -143,7 +143,7 @@ def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, 
     folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")
     shutil.rmtree(folder / "runs" / "sgd-seed1")
     html = write_report(folder).read_text()
-    section = html[html.index("Loss landscape</h2>") : html.index("<h2>Training</h2>")]
+    section = html[html.index("<h2>Loss landscape <") : html.index("<h2>Training <")]
     assert re.findall(r'<th scope="row">(.*?)</th>', section) == ["sgd <small>1 of 2 models</small>", "m-rwp"]
     figure = "Figure `figures/landscape-plane.svg`: Loss of each method over the plane of plane"
     start = f"### plane, on training data\n\n{figure}\n\n| method | lowest loss |"

@@ -1,5 +1,6 @@
 """benchmarks/speed/gpu.sh in its small form on the CPU: every part runs, and a second call continues the training."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.benchmark_scripts import BENCHMARKS
+from support.benchmark_scripts import BENCHMARKS, load_script
 
 PARTS = ("tests", "steps", "chips", "arrays", "table5")
 SMALL = {"SMALL": "1", "DEVICE": "cpu", "PYTHON": sys.executable, "TESTS": "tests/accelerator/test_simulated_device.py"}
@@ -24,7 +25,7 @@ def test_every_part_runs_and_a_later_call_continues_the_training(tmp_path):
     assert first.returncode == 0, first.stdout
     summary = (tmp_path / "summary.txt").read_text().splitlines()
     assert [line.split()[0] for line in summary] == list(PARTS)
-    assert all(line.endswith("finished") for line in summary)
+    assert all("s  finished" in line for line in summary)
     assert "one step against an SGD step, on cpu" in first.stdout
     assert "one chip against plain inference" in first.stdout
     assert "inference against plain torch" in first.stdout
@@ -43,6 +44,24 @@ def test_a_part_that_fails_does_not_stop_the_others_and_is_told(tmp_path):
     assert list(summary) == list(PARTS)
     assert "FAILED" in summary["steps"]
     assert summary["table5"].endswith("finished")
+
+
+def test_claims_that_fail_are_named(tmp_path):
+    printed = tmp_path / "printed"
+    with printed.open("w") as file, contextlib.redirect_stdout(file):
+        limits = {"a chip of evaluate()": 1.05, "program() and inference": 1.10, "SGD & SAM": 1.0}
+        print_ratios = load_script("speed/common.py").print_ratios
+        print_ratios(
+            "ratios", {"a chip of evaluate()": [1.2], "program() and inference": [1.0], "SGD & SAM": [2.0]}, limits
+        )
+    (tmp_path / "python").write_text(f"#!/bin/sh\ncase $* in *chips.py*) cat {printed} ;; esac\n")
+    (tmp_path / "python").chmod(0o755)
+    found = gpu_sh(tmp_path / "out", 240, PYTHON=str(tmp_path / "python"))
+    assert found.returncode == 0
+    summary = dict(line.split(maxsplit=1) for line in (tmp_path / "out" / "summary.txt").read_text().splitlines())
+    assert summary["chips"].endswith("finished, claims failed: a chip of evaluate(), SGD & SAM (see chips.txt)")
+    assert all(summary[part].endswith("  finished") for part in PARTS if part != "chips")
+    assert summary["chips"] in found.stdout
 
 
 def test_no_time_starts_nothing_and_no_folder_is_a_mistake(tmp_path):

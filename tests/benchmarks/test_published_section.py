@@ -278,7 +278,7 @@ def test_page_and_markdown_hold_layout_figures_and_open_points_escaped(compariso
         (comparison_with_paper / "report.md").read_text(),
     )
     section = page.split('<section id="paper">')[1].split("<h2>Summary")[0]
-    assert page.index('<section id="paper">') < page.index("<h2>Accuracy</h2>")
+    assert page.index('<section id="paper">') < page.index("<h2>Accuracy <")
     assert "Table 7 of A. Author et al., Noise &amp; &lt;nets&gt;_100%" in section
     assert "lr: The paper has no learning rate; settled: 0.1." in section
     assert "lr: The paper has no learning rate; settled: 0.1." in markdown

@@ -183,7 +183,7 @@ def test_the_command_line_takes_it_as_a_device(module):
     ("reference", "words"),
     [
         ("own_cells:nothing", ["own_cells:nothing", "no function nothing"]),
-        ("own_cellar:make", ["own_cellar:make", "cannot be imported"]),
+        ("own_cellar:make", ["own_cellar:make", "there is no module own_cellar"]),
         ("own_cells:fails", ["own_cells:fails", "no parameters found"]),
         ("own_cells:text", ["own_cells:text", "str", "CellModel"]),
     ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from support.draws import draws, fixed
 
+from aimc_robust.devices.card import Card
 from aimc_robust.devices.cell_model_checks import programming_std, read_std
 from aimc_robust.devices.library import card_names, load_card
 from aimc_robust.devices.states import cell_states
@@ -59,6 +60,28 @@ def test_each_effect_is_drawn_once(name):
     assert len(calls) == len(set(calls))
     assert "stuck" in calls
     assert ("drift" in calls) == (load_card(name).drift.kind != "table")
+
+
+class TestPresentStatesOnly:
+    @pytest.mark.parametrize("options", [{}, {"programming": False}, {"error_scale": 0.5, "stuck": (0.1, 0.2)}])
+    @pytest.mark.parametrize("time_s", [0.0, 0.5, DAY_S])
+    @pytest.mark.parametrize("name", DRIFTING)
+    def test_they_are_those_that_are_computed_with_the_programmed_ones(self, name, time_s, options):
+        card = load_card(name)
+        target = torch.linspace(card.range.min, card.range.max, 500)
+        both = cell_states(card, target.clone(), draws(3), time_s=time_s, **options)
+        only = cell_states(card, target, draws(3), time_s=time_s, now_only=True, **options)
+        assert torch.equal(only.now, both.now)
+        assert only.programmed is only.now
+        assert torch.equal(target, torch.linspace(card.range.min, card.range.max, 500))  # not modified
+
+    @pytest.mark.parametrize(("name", "computed"), [("sonos-agrawal2022", 0), ("pcm-joshi2020", 1)])
+    def test_programmed_states_are_computed_if_the_drift_uses_them(self, name, computed, monkeypatch):
+        stds = []
+        original = Card.programming_std
+        monkeypatch.setattr(Card, "programming_std", lambda card, target: stds.append(1) or original(card, target))
+        cell_states(load_card(name), torch.full((4,), 10.0), draws(1), time_s=DAY_S, now_only=True)
+        assert len(stds) == computed
 
 
 class TestLifetimes:

@@ -92,3 +92,25 @@ def test_it_is_refused_where_products_have_errors(trained, reason):
 def test_other_names_are_refused(trained):
     with pytest.raises(ar.AimcError, match="forward_precision"):
         ar.evaluate(trained, BATCH, None, forward_precision="16-mixed")
+
+
+def test_the_equivalent_noise_of_a_device_is_that_of_passes_in_bf16(trained):
+    options = {"chips": 5, "forward_precision": "bf16-mixed"}
+    found = ar.equivalent_sigma(trained, BATCH, WEIGHTS_ALONE, **options)
+    assert found.device.mean == ar.evaluate(trained, BATCH, WEIGHTS_ALONE, **options).mean
+    assert found.digital == ar.evaluate(trained, BATCH, None, **options).mean
+    row = found.curve.iloc[-1]
+    assert row["value"] == ar.evaluate(trained, BATCH, ar.Gaussian(row["sigma"], scale=found.scale), **options).mean
+    exact = ar.equivalent_sigma(trained, BATCH, WEIGHTS_ALONE, chips=5)
+    assert not found.curve.equals(exact.curve)
+
+
+def test_layers_to_keep_digital_are_measured_in_bf16(trained):
+    options = {"chips": 3, "forward_precision": "bf16-mixed"}
+    kept = ar.keep_digital(trained, BATCH, WEIGHTS_ALONE, required=20.0, **options)
+    none_digital = kept.curve.set_index("kept").loc[0]
+    assert none_digital["mean"] == ar.evaluate(trained, BATCH, WEIGHTS_ALONE, **options).mean
+    exact = ar.keep_digital(trained, BATCH, WEIGHTS_ALONE, required=20.0, chips=3)
+    assert not kept.confirmation.table.equals(exact.confirmation.table)
+    with pytest.raises(InputError, match="read noise"):
+        ar.keep_digital(trained, BATCH, ar.Crossbar("pcm-nandakumar2019"), required=20.0, **options)

@@ -1,6 +1,7 @@
 """Which layers to keep digital: each set against direct evaluation, the choice, and its confirmation."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def test_the_layer_that_costs_most_per_weight_comes_first():
     base = chip_evaluation(model, (inputs, labels), crossbar)
     sizes = {name: model.get_submodule(name).weight.numel() for name in ("0", "2", "4")}
     for by in ("predicted", "measured"):
-        ranking = rank_layers(model, base, by=by)
+        ranking = rank_layers(model, base, by=by, chips=3)
         assert (ranking["cost"] / ranking["weights"]).is_monotonic_decreasing
         alone = _expected_loss if by == "predicted" else _loss_of_three_chips
         costs = {name: alone(model, base, name) - base.task.measure(base.model, base.batches).loss for name in sizes}
@@ -130,14 +131,36 @@ def test_a_device_whose_weights_shift_is_ranked_by_the_shift_too():
         assert cost[name] == pytest.approx(measured[name], rel=0.3, abs=0.02)
 
 
+def test_a_measured_cost_has_the_interval_of_its_chips_and_a_predicted_one_has_none():
+    base = chip_evaluation(net(), batches(), NOISY, chip_seed=5)
+    digital = base.task.measure(base.model, base.batches).loss
+    ranking = rank_layers(net(), base, by="measured", chips=5, first_chip=7)
+    for row in ranking.to_dict("records"):
+        chips = [replace(base, programmed=frozenset([row["layer"]]))(chip).loss - digital for chip in range(7, 12)]
+        half_width = 2.776445 * np.std(chips, ddof=1) / np.sqrt(5)  # Student's t, 4 degrees of freedom
+        assert row["cost"] == pytest.approx(np.mean(chips))
+        assert row["cost_high"] - row["cost"] == pytest.approx(half_width)
+        assert row["cost"] - row["cost_low"] == pytest.approx(half_width)
+    assert rank_layers(net(), base, by="predicted")[["cost_low", "cost_high"]].isna().all(axis=None)
+
+
 def test_converters_and_read_noise_are_measured_and_jobs_change_nothing():
-    options = {"chips": 2, "chip_seed": 5, "time_s": 86400.0, "deployment": deployed(), "required": 90.0}
+    options = {
+        "chips": 2,
+        "ranking_chips": 3,
+        "chip_seed": 5,
+        "time_s": 86400.0,
+        "deployment": deployed(),
+        "required": 90.0,
+    }
     one, two = (keep_digital(net(), batches(), everything(), jobs=jobs, **options) for jobs in (1, 2))
     pd.testing.assert_frame_equal(one.curve, two.curve)
     pd.testing.assert_frame_equal(one.ranking, two.ranking)
     base = chip_evaluation(net(), batches(), everything(), chip_seed=5, time_s=86400.0, deployment=deployed())
-    measured = rank_layers(net(), base, by="measured", first_chip=4)  # neither in the curve nor in the confirmation
-    assert not np.allclose(measured["cost"], rank_layers(net(), base, by="measured")["cost"], rtol=1e-3)
+    measured = rank_layers(
+        net(), base, by="measured", chips=3, first_chip=4
+    )  # neither in the curve nor in the confirmation
+    assert not np.allclose(measured["cost"], rank_layers(net(), base, by="measured", chips=3)["cost"], rtol=1e-3)
     pd.testing.assert_frame_equal(one.ranking, measured, check_exact=False, rtol=1e-4)
 
 
@@ -222,6 +245,7 @@ BAD = {
     "required nan": ({"required": float("nan")}, "required accuracy"),
     "required text": ({"required": "90"}, "required accuracy"),
     "one chip": ({"chips": 1}, "chips"),
+    "one chip of the ranking": ({"ranking_chips": 1, "rank_by": "measured"}, "ranking chips"),
     "one point": ({"points": 1}, "points"),
     "size": ({"size": "weight"}, "'weights'"),
     "rank": ({"rank_by": "predict"}, "'predicted'"),

@@ -1,6 +1,8 @@
 """`analyze` adds sharpness and spectra of trained models to a comparison, as the functions of the package give them."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from support.command_line import invoke
 
@@ -8,6 +10,7 @@ from aimc_robust.analysis.hessian_spectrum import hessian_spectrum
 from aimc_robust.analysis.sharpness import ascent_sharpness, average_sharpness
 from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.results.comparison import ComparisonResults
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.io.atomic import read_rows
 from aimc_robust.models.registry import build_model
@@ -43,8 +46,16 @@ def test_every_trained_model_gets_a_row_once_and_the_report_a_section(write_spec
     report = (comparison_copy / "report.md").read_text()
     assert "Sharpness and curvature" in report
     assert "6 Lanczos steps from 1 start vectors" in report
+    largest = [
+        [results.analyses(Trial(label, seed))["test"]["eigenvalues"][0] for seed in (0, 1)]
+        for label in ("m-rwp", "sgd")
+    ]
+    logarithms = np.log(np.divide(*largest))
+    interval = scipy.stats.ttest_1samp(logarithms, 0.0).confidence_interval(0.95)
+    ratio, low, high = np.exp([np.mean(logarithms), *interval])
+    assert f"| {ratio:.2f} [{low:.2f}, {high:.2f}] |" in report
     head, *lines = (comparison_copy / "tables" / "curvature-test.csv").read_text().splitlines()
-    assert head.split(",")[0] == "method"
+    assert head.split(",")[:2] == ["method", "train_seed"]
     assert [line.split(",")[0] for line in lines] == ["sgd", "sgd", "m-rwp", "m-rwp"]
 
     again = invoke("analyze", spec_file, "--out", comparison_copy, *OPTIONS)

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import fsspec
 import pandas as pd
 import pytest
 from support.command_line import invoke
-from support.object_stores import memory_store, s3_server
+from support.object_stores import free_port, memory_store, s3_server
 
 from aimc_robust.experiments.callbacks.uploads import Uploads
 from aimc_robust.experiments.execution import trial_runner
@@ -144,12 +143,6 @@ def test_what_no_store_can_do_is_one_sentence(write_quick_spec, tmp_path, option
     done = invoke("compare", write_quick_spec(), *options, "--accelerator", "cpu", cwd=machine(tmp_path, "first"))
     assert done.returncode == 2
     assert message in done.stderr
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """Files in object stores, on the store that fsspec keeps in memory."""
 
+from importlib.util import find_spec
+from types import SimpleNamespace
+
 import fsspec
 import pytest
 from fsspec.registry import known_implementations
-from support.object_stores import memory_store
+from support.object_stores import free_port, memory_store, s3_server
 
 from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
 from aimc_robust.io import object_store
@@ -65,6 +68,48 @@ def test_a_store_that_refuses_access_is_not_asked_again(store, monkeypatch):
     with pytest.raises(ResultsError, match=r"refuses access .*right to list, read and write.*in HERE"):
         store.write("a", b"1")
     assert len(calls) == 1
+
+
+def test_a_file_that_is_deleted_here_during_the_upload_is_left_out(store, tmp_path, monkeypatch):
+    put, sent = store._fs.put, []
+
+    def put_then_delete(paths, targets):
+        sent.append(len(paths))
+        (tmp_path / "gone").unlink(missing_ok=True)
+        put(paths, targets)
+
+    monkeypatch.setattr(store._fs, "put", put_then_delete)
+    monkeypatch.setattr(object_store, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waited")))
+    for name in ("gone", "stays"):
+        (tmp_path / name).write_bytes(b"1")
+    store.upload(tmp_path, ["gone", "stays"])
+    assert sent == [2, 1]
+    assert store.names() == ["stays"]
+
+
+@pytest.mark.skipif(any(find_spec(name) is None for name in ("s3fs", "moto")), reason="needs the extra [test]")
+def test_what_waiting_cannot_mend_is_said_at_once(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"1")
+    monkeypatch.setattr(object_store, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waited")))
+    with s3_server(free_port()) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        missing = ObjectStore("s3://missing/results", advice="the files are in HERE.")
+        assert missing.names() == []
+        for call in (
+            lambda: missing.write("a", b"1"),
+            lambda: missing.upload(tmp_path, ["a"]),
+            lambda: missing.download(["a"], tmp_path / "copy"),
+        ):
+            with pytest.raises(ResultsError, match=r"s3://missing/results is not there .*bucket.*create.*in HERE"):
+                call()
+        with pytest.raises(ResultsError, match="Invalid bucket name"):
+            ObjectStore("s3://not(a)bucket/results").write("a", b"1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(ResultsError, match="Unable to locate credentials"):
+            ObjectStore("s3://bucket/results").write("a", b"1")
 
 
 def test_an_unknown_protocol_is_refused():

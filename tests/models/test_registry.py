@@ -97,7 +97,7 @@ FAULTS = {
     "small_cnn": "small-cnn",
     "user_models:nothing": "no function nothing",
     "user_models:constant": "no function constant",
-    "no_such_module:build": "cannot be imported",
+    "no_such_module:build": "there is no module no_such_module",
     "user_models:not_a_module": r"expected a torch\.nn\.Module",
     "user_models:wrong_output": "labels run from 0 to 9, but the model has 3 outputs",
 }

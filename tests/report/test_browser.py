@@ -209,3 +209,15 @@ def test_without_javascript_everything_is_there(many, opened):
     assert page.locator("form.filters").is_hidden()
     assert page.locator("thead button").count() == 0
     assert page.faults == []
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_the_link_of_a_heading_leads_to_its_section_and_opens_a_folded_one(many, opened, viewport):
+    page = opened(many, viewport)
+    for section in ("section[id]", "details[id]"):
+        element = page.locator(section).last
+        assert element.get_attribute("open") is None
+        element.locator(".anchor").first.click()
+        assert page.evaluate("location.hash") == f"#{element.get_attribute('id')}"
+        assert element.bounding_box()["y"] < viewport["height"]
+    assert element.get_attribute("open") is not None

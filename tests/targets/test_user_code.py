@@ -158,7 +158,7 @@ def test_a_function_may_return_a_crossbar():
         ("own_code:text", ["returned str"]),
         ("own_code:fails", ["cannot be built", "no time today"]),
         ("own_code:absent", ["no function absent"]),
-        ("nowhere:thing", ["cannot be imported"]),
+        ("nowhere:thing", ["there is no module nowhere"]),
     ],
 )
 def test_wrong_code_is_refused_in_a_sentence_that_names_it(key, function, parts):

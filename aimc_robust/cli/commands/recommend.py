@@ -1,7 +1,7 @@
 """The command `recommend`: propose a training method for a device."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -61,6 +61,13 @@ def recommend(
         typer.Option(min=1, help="Processes of the measurement; they are on the CPU.", show_default="number of cores"),
     ] = None,
     accelerator: Accelerator = "auto",
+    forward_precision: Annotated[
+        str,
+        typer.Option(
+            help="Of the measurement: 32-true (exact), or bf16-mixed: forward passes under autocast, for devices whose "
+            "weights alone have errors."
+        ),
+    ] = "32-true",
 ) -> None:
     """Measure a device's errors on your model, propose a training method, and test the proposal by a small sweep.
 
@@ -80,6 +87,7 @@ def recommend(
     from aimc_robust.report.write import write_report
     from aimc_robust.targets.build import build_target
     from aimc_robust.targets.command_line import parse_times, target_tables
+    from aimc_robust.training.config import Precision
     from aimc_robust.training.fabric import Machine
 
     machine = Machine.for_evaluation(accelerator, jobs)
@@ -106,6 +114,7 @@ def recommend(
             required=keep_digital,
             jobs=jobs or (len(available_cpus()) if machine.device.type == "cpu" else None),
             machine=machine,
+            forward_precision=cast(Precision, forward_precision),
             progress=progress,
         )
     if sweep:

@@ -104,12 +104,14 @@ class DriftLaw(Law):
         state_limits: (low, high) target states between which it is valid, in the card's unit; None: the card's limits.
         clip: Whether a drifted state is clipped at 0 only, or to the card's limits.
         is_random: Whether `age` draws random numbers of its own.
+        uses_programmed: Whether `age` uses the programmed states, besides targets and errors.
     """
 
     limits_s: Pair
     state_limits: Pair | None = None
     clip: Clip = "nonnegative"
     is_random: ClassVar[bool] = True
+    uses_programmed: ClassVar[bool] = True
 
     @pydantic.field_validator("limits_s", "state_limits")
     @classmethod

@@ -52,6 +52,7 @@ class TableDrift(DriftLaw):
     interpolation: Literal["linear", "log"] = "linear"
     at: Annotated[tuple[TableRow, ...], pydantic.Field(strict=False, min_length=2)]
     is_random: ClassVar[bool] = False  # cells keep their place in the distribution
+    uses_programmed: ClassVar[bool] = False
 
     @pydantic.model_validator(mode="after")
     def _can_be_interpolated(self) -> TableDrift:

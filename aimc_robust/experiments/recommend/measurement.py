@@ -16,6 +16,7 @@ from aimc_robust.hardware.calibration.converter_ranges import calibrate_deployme
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.config import Precision
 
 BATCH_SIZE = 500
 CHIPS = 20  # the interval of sigma shows whether they are enough
@@ -29,17 +30,26 @@ def calibrated_deployment(model: nn.Module, data: DataSet, device: CrossbarTarge
 
 
 def measure_device(
-    model: nn.Module, data: DataSet, device: CrossbarTarget, task: Task, *, chip_seed: int, jobs: int | None
+    model: nn.Module,
+    data: DataSet,
+    device: CrossbarTarget,
+    task: Task,
+    *,
+    chip_seed: int,
+    jobs: int | None,
+    forward_precision: Precision = "32-true",
 ) -> dict[str, Any]:
     """Measure the errors of a device on a trained model and its validation data.
 
     Returns:
         Plain values: the equivalent sigma (`sigma`, its interval `low` to `high`, `identified`, `reason`, `rms`),
-        the primary metric with `digital` weights and on the `device`, and `layers`, a list of rows of `layer_errors`.
+        the primary metric with `digital` weights and on the `device`, its `forward_precision`, and `layers`, a list of
+        rows of `layer_errors`.
     """
     hardware, time_s = device.condition, device.time_s
     deployment = calibrated_deployment(model, data, device, task)
     conditions: dict[str, Any] = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment, "jobs": jobs}
+    conditions["forward_precision"] = forward_precision
     batches = data.batches("validation", BATCH_SIZE, next(model.parameters()).device)
     equivalent = equivalent_sigma(model, batches, hardware, chips=CHIPS, task=task, **conditions)
     layers = layer_errors(model, hardware, time_s=time_s)
@@ -53,6 +63,7 @@ def measure_device(
         "digital": equivalent.digital,
         "device_interval": list(equivalent.device.ci),
         "rms": equivalent.rms,
+        "forward_precision": forward_precision,
         "compensation": list(device.deployment.compensation),
         "chips": CHIPS,
         "examples": len(data.split("validation")[1]),

@@ -14,6 +14,7 @@ from torch import nn
 from aimc_robust.data.dataset import DataSet
 from aimc_robust.data.loading import load_data
 from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.evaluation.forward_precision import check_forward_precision
 from aimc_robust.evaluation.keep_digital import check_required
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.compare import compare
@@ -33,6 +34,7 @@ from aimc_robust.models.weight_selection import WeightSelection
 from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.tasks.task import Task
+from aimc_robust.training.config import Precision
 from aimc_robust.training.fabric import Machine
 from aimc_robust.training.resumption import FINISHED
 
@@ -88,6 +90,7 @@ def recommend(
     required: float | None = None,
     jobs: int | None = None,
     machine: Machine | None = None,
+    forward_precision: Precision = "32-true",
     progress: ExperimentProgress | None = None,
 ) -> Recommendation:
     """Recommend a training method so that the model of `spec` loses least on a device.
@@ -110,6 +113,8 @@ def recommend(
         required: Required value of the primary metric on the device: propose which layers to keep digital for it.
         jobs: Processes of the measurement, on the CPU; None: this process.
         machine: Where models are trained and measured; None: as `auto` of `Machine.for_evaluation`.
+        forward_precision: Of the measurement and of the choice of digital layers, as for `ar.evaluate`; the sweep
+            trains in the spec's precision, and evaluates in float32.
         progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
@@ -125,6 +130,7 @@ def recommend(
         raise InputError(
             f"a recommendation is for the native backend with folded BatchNorms: set them so in {device.name!r}."
         )
+    check_forward_precision(forward_precision, device.condition, device.deployment)
     machine = machine or Machine.for_evaluation("auto", jobs)
     machine.check_jobs(jobs)
     progress, task = progress or ExperimentProgress(), spec.task.build()
@@ -135,6 +141,8 @@ def recommend(
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = measurement_identity(spec, target, data, data_folder, epochs, pretrained)
+    if forward_precision != "32-true":  # folders from before there was a choice continue
+        identity["forward_precision"] = forward_precision
     measurement = read_json(folder / MEASUREMENT)
     if measurement is not None and measurement["question"] != identity:
         raise ResultsError(
@@ -157,7 +165,7 @@ def recommend(
             progress.note(f"{weights}: {note}")
         return model.to(machine.device).eval()
 
-    options: dict[str, Any] = {"chip_seed": spec.chip_seed, "jobs": jobs}
+    options: dict[str, Any] = {"chip_seed": spec.chip_seed, "jobs": jobs, "forward_precision": forward_precision}
     if measurement is None:
         progress.note(f"measuring the errors of {device.name} on {weights or 'the trained model'}")
         measurement = {"question": identity, **measure_device(trained_model(), data, device, task, **options)}

@@ -10,9 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.errors import InputError, join_names
 from aimc_robust.hardware.conversion.example import GetExample
-from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace
+from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, trace, used_twice
 from aimc_robust.hardware.conversion.references import rebind
 from aimc_robust.hardware.layers.own_forward import has_own_forward
+from aimc_robust.hardware.programming.weights_to_states import blocks
 from aimc_robust.noise.analog_weights import AnalogLayer, analog_weights
 
 
@@ -65,8 +66,9 @@ def fold_batchnorm(model: nn.Module, get_example: GetExample | None = None) -> F
     folded: dict[str, str] = {}
     not_folded: dict[str, str] = {}
     replaced: dict[int, nn.Module] = {}
+    shared = used_twice(model)
     for name, norm in norms.items():
-        results = [preceding_layer(model, uses, name) for uses in paths]
+        results = [preceding_layer(model, uses, name, shared) for uses in paths]
         layers = {result for result in results if isinstance(result, str)}
         reasons = [result.reason for result in results if isinstance(result, NotFoldable)]
         if not reasons and not _is_batchnorm_first(norm):
@@ -209,7 +211,10 @@ def _fold(layer: AnalogLayer, norm: _BatchNorm) -> Tensor:
     if norm.bias is not None:
         bias = bias + norm.bias.double()
     matrix = next(iter(analog_weights(layer).values()))
-    filters = matrix.filters_first().double()
-    weight.copy_(matrix.to_parameter_layout(filters * gain.reshape(-1, *[1] * (filters.ndim - 1))))
+    filters = matrix.filters_first()
+    for rows in blocks(filters.flatten(1)):
+        filters[rows] = filters[rows].double() * gain[rows].reshape(-1, *[1] * (filters.ndim - 1))
+    if filters.data_ptr() != weight.data_ptr():  # those of a transposed convolution are a copy
+        weight.copy_(matrix.to_parameter_layout(filters))
     layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=weight.requires_grad)
     return gain

@@ -203,8 +203,18 @@ def _address(tensor: Any) -> int:
     return tensor.untyped_storage().data_ptr() if isinstance(tensor, Tensor) else 0
 
 
-def preceding_layer(model: nn.Module, uses: Uses, norm_name: str) -> str | NotFoldable:
-    """Name of the layer that a BatchNorm can be folded into, or the reason why there is none."""
+def used_twice(model: nn.Module) -> set[int]:
+    """Ids of the modules that have several names, and of the parameters that several modules have."""
+    ids = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    ids.update(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    return {number for number, count in ids.items() if count > 1}
+
+
+def preceding_layer(model: nn.Module, uses: Uses, norm_name: str, shared: set[int]) -> str | NotFoldable:
+    """Name of the layer that a BatchNorm can be folded into, or the reason why there is none.
+
+    `shared`: see `used_twice`.
+    """
     norm = model.get_submodule(norm_name)
     assert isinstance(norm, _BatchNorm)
     if norm.running_mean is None:
@@ -217,12 +227,10 @@ def preceding_layer(model: nn.Module, uses: Uses, norm_name: str) -> str | NotFo
     matrices = list(analog_weights(layer).values()) if is_analog_layer(layer) else []
     if [norm.num_features] != [len(matrix.filters_first()) for matrix in matrices]:
         return NotFoldable()
-    names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
-    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     for module, name in ((layer, layer_name), (norm, norm_name)):
-        if names[id(module)] > 1 or uses.calls[name] > 1 or name in uses.read:
+        if id(module) in shared or uses.calls[name] > 1 or name in uses.read:
             return NotFoldable(f"{name} is used in more than one place")
-        if any(owners[id(p)] > 1 for p in module.parameters(recurse=False)):
+        if any(id(p) in shared for p in module.parameters(recurse=False)):
             return NotFoldable(f"{name} shares its weights with another layer")
         if module._forward_hooks or module._forward_pre_hooks:
             return NotFoldable(f"{name} has a forward hook")

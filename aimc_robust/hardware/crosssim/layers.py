@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.programming.read_noise import reject_tracing
+from aimc_robust.hardware.programming.read_noise import reject_tracing, reject_vmap
 from aimc_robust.seeding import Axes
 
 # Largest number of values in memory at a time: inputs of windows, or copies of a matrix, one per read.
@@ -114,6 +114,7 @@ class CrossSimLayer(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         reject_tracing(self.arrays.name)
+        reject_vmap(self.arrays.name)
         if x.device.type != "cpu":
             raise InputError(f"CrossSim's layers compute on the CPU; got an input on {x.device}.")
         if torch.is_grad_enabled() and x.requires_grad:

@@ -21,7 +21,7 @@ from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, to_variance_type
+from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, reject_vmap, to_variance_type
 
 # Images are processed in chunks, so that intermediate results stay small and in the cache.
 VALUES_PER_CHUNK = 2**20
@@ -68,6 +68,7 @@ class ArrayLayer(NoisyInputs):
             raise bypassed(input.guard.layer)
         if self.noise is not None:
             reject_tracing(self.name)
+            reject_vmap(self.name)
             # Noise of each call is a stream of its own: it does not depend on how many images earlier calls were for.
             earlier = 0 if self.forward_depth is None else self.forward_depth.count_call((id(self), self.step))
             self._stream = (*self.step, f"call {earlier}") if earlier else self.step

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from aimc_robust.errors import InputError
@@ -29,6 +30,19 @@ def reject_tracing(layer: str) -> None:
             "model would repeat one result as a constant. Export the model programmed with read_noise=False, without "
             "noise of DACs and outputs, on the native backend, or run it as it is."
         )
+
+
+def reject_vmap(layer: str) -> None:
+    """Raise InputError under `torch.func.vmap`, unless it is told that all instances get the same random numbers.
+
+    torch's own random layers raise an error by default, too; what they do with `different`, streams cannot.
+    """
+    for transform in retrieve_all_functorch_interpreters():
+        if isinstance(transform, VmapInterpreter) and transform.randomness() != "same":
+            raise InputError(
+                f"the layer {layer!r} draws read noise, which would be the same for all instances of torch.func.vmap; "
+                "call the model once for each instance, or give vmap randomness='same' if that is meant."
+            )
 
 
 def to_variance_type(values: Tensor, *, overwrite: bool = False) -> Tensor:

@@ -23,7 +23,7 @@ LayerDraws = Callable[[int], Draw]
 DEVICE_EFFECTS = ("device", "stuck")
 """Effects that belong to a device, whenever it is programmed."""
 
-BLOCK = 2**17  # weights that are programmed at a time: what is computed of them stays in the cache
+BLOCK = 2**18  # weights that are programmed at a time: few enough for the cache, enough for threads to wait rarely
 
 
 class Cells(NamedTuple):
@@ -78,11 +78,13 @@ def programmed_weights(
     stuck = stuck_states(device, layout, exact, layer)
     weights = torch.empty((len(chips), *exact.shape), dtype=exact.dtype, device=exact.device)
     repeat = partial(_repeated, times=len(chips))
-    for rows in _blocks(exact, len(chips)):
+    for rows in blocks(exact, len(chips)):
         draws = layer_draws(*chips, cycle=cycle, first_row=rows.start)
         part = repeat(limit[rows]) if limit.ndim else limit
         faults = None if stuck is None else repeat(stuck[:, rows], dim=1)
-        cells = Cells(_states(device, layout, repeat(exact[rows]), part, draws, time_s, faults, faults), part)
+        targets = repeat(exact[rows])
+        states = _states(device, layout, targets, part, draws, time_s, faults, faults, now_only=True)
+        cells = Cells(states, part)
         weights[:, rows] = read_back(device, layout, cells).unflatten(0, (len(chips), -1))
     return weights
 
@@ -91,8 +93,8 @@ def _repeated(rows: Tensor, times: int, dim: int = 0) -> Tensor:
     return torch.cat([rows] * times, dim) if times > 1 else rows.contiguous()
 
 
-def _blocks(matrix: Tensor, chips: int) -> Iterator[slice]:
-    """Slices of the outputs of a matrix; on a GPU the whole."""
+def blocks(matrix: Tensor, chips: int = 1) -> Iterator[slice]:
+    """Slices of the outputs of a matrix, few enough for the cache; on a GPU the whole."""
     outputs, inputs = matrix.shape
     step = BLOCK // max(inputs * chips, 1) if matrix.is_cpu else outputs
     starts = range(0, max(outputs, 1), max(step, 1))
@@ -108,10 +110,12 @@ def _states(
     time_s: float,
     stuck: Tensor | None,
     fresh: Tensor | None,
+    *,
+    now_only: bool = False,
 ) -> Iterator[CellStates]:
     for number, target in enumerate(target_states(device, layout, exact, limit)):
         draw = share_with_device(_like_targets(draws(number), target.shape), device.cell.programming_device_share)
-        states = cell_states(device.cell, target, draw, **device.state_options(time_s))
+        states = cell_states(device.cell, target, draw, **device.state_options(time_s), now_only=now_only)
         yield states if stuck is None or fresh is None else _with_stuck(states, stuck[number], fresh[number])
 
 

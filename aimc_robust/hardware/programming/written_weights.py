@@ -62,7 +62,8 @@ def _program(
     is_large = sum(weight.parameter.numel() for _, weight in held.values()) > BLOCK
     checked = any(crossbar.device.cell.checks_results for crossbar in hardware.crossbars)
     in_threads = on_cpu and is_large and not checked
-    thread_map(program, held, threads=torch.get_num_threads() if in_threads else 1)
+    by_size = sorted(held, key=lambda name: -held[name][1].parameter.numel())  # so that threads end together
+    thread_map(program, by_size, threads=torch.get_num_threads() if in_threads else 1)
 
 
 def _on_chips(crossbar: Crossbar, weight: AnalogWeight, chips: Sequence[Chip]) -> Tensor:

@@ -16,6 +16,7 @@ from aimc_robust.report.page_files import Contents, page_files
 from aimc_robust.report.page_model import Page, Prose, Section
 
 SECTION = "report section"
+LEFT_OUT = "The section is left out"
 SectionFunction = Callable[[ComparisonContent], Section | None]
 SECTIONS: list[SectionFunction] = [
     summary,
@@ -49,7 +50,11 @@ def comparison_page(content: ComparisonContent) -> Page:
 def _own_section(reference: str, content: ComparisonContent) -> Section | None:
     """Return what a user's function makes of the content; a warning in its place if there is an error."""
     try:
-        section = load_section(reference, content.results)(content)
+        function = load_section(reference, content.results)
+    except InputError as error:
+        return _left_out(reference, f"{error} {LEFT_OUT}; what it compares is neither tested nor counted.")
+    try:
+        section = function(content)
         if section is not None and not isinstance(section, Section):
             raise InputError(f"{SECTION} {reference} returned {type(section).__name__}; expected a Section or None.")
         return section
@@ -57,6 +62,9 @@ def _own_section(reference: str, content: ComparisonContent) -> Section | None:
         text = (
             str(error) if isinstance(error, AimcError) else f"{SECTION} {reference}: {type(error).__name__}: {error}."
         )
-        text += " The section is left out."
-        warnings.warn(text, stacklevel=2)
-        return Section(reference, [Prose(text, "warning")])
+        return _left_out(reference, f"{text} {LEFT_OUT}.")
+
+
+def _left_out(reference: str, text: str) -> Section:
+    warnings.warn(text, stacklevel=3)
+    return Section(reference, [Prose(text, "warning")])

@@ -73,7 +73,7 @@ def baseline_pairs(spec: ComparisonSpec, estimates: Estimates, targets: Iterable
     A statement about the best method is among them whichever method is the best.
     """
     for target in targets:
-        for label, baseline in _baselines(spec).items():
+        for label, baseline in baselines_of(spec).items():
             if label != baseline and (label, target) in estimates and (baseline, target) in estimates:
                 yield (label, target), (baseline, target)
 
@@ -82,7 +82,7 @@ def rank_methods(
     spec: ComparisonSpec, estimates: Estimates, comparisons: Comparisons, targets: Iterable[str]
 ) -> dict[str, dict[str, Ranking]]:
     """Return target -> label -> ranking of the methods that have rows, given those of `baseline_pairs` as compared."""
-    baselines = _baselines(spec)
+    baselines = baselines_of(spec)
     groups = _group_labels(spec.labels, lambda label: spec.data_of(label).model_dump_json())
     rankings: dict[str, dict[str, Ranking]] = {}
     for target in targets:
@@ -107,7 +107,7 @@ def compare_with_baseline(
 
     None for a group with fewer than two methods that have rows, or without its baseline.
     """
-    baselines, found = _baselines(spec), []
+    baselines, found = baselines_of(spec), []
     for target in targets:
         for baseline in dict.fromkeys(baselines.values()):
             group = [label for label in spec.labels if baselines[label] == baseline and (label, target) in estimates]
@@ -131,7 +131,7 @@ def compensation_pairs(
             yield from (pair for pair in pairs if pair[0] in estimates and pair[1] in estimates)
 
 
-def _baselines(spec: ComparisonSpec) -> dict[str, str]:
+def baselines_of(spec: ComparisonSpec) -> dict[str, str]:
     """Return the baseline of each method, which has the same data and the same network.
 
     If no two methods share a network, the networks are the subject of the comparison, and the same data suffice.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from aimc_robust.errors import InputError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress, ProgressGroup
 from aimc_robust.experiments.callbacks.tensorboard import TensorBoard
 from aimc_robust.experiments.callbacks.uploads import uploads
@@ -54,7 +55,10 @@ def compare_and_report(
     """
     comparison = with_file_digests(load_spec(spec, scale=scale, overrides=overrides), spec.parent)
     for reference in comparison.report_sections:  # now, not after hours of training
-        import_callable(reference, what="report section", near=[spec.parent])
+        try:
+            import_callable(reference, what="report section", near=[spec.parent])
+        except InputError as error:
+            raise InputError(f"{error} To do without such sections: --set 'report_sections=[]'.") from None
     if tensorboard and machine.is_first:
         events = TensorBoard(ComparisonResults(folder, comparison), model_cache=model_cache)
         progress = ProgressGroup([progress, events])

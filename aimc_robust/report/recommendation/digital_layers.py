@@ -39,13 +39,14 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         ]
         for row in kept["curve"]
     ]
+    is_measured = kept["ranking"][0]["cost_low"] is not None
     ranking = [
         [
             ("rank", str(rank)),
             ("layer", row["layer"]),
             ("weights", f"{row['weights']:,}"),
             ("multiplies", f"{row['multiplies']:,}"),
-            ("cost\nof the layer alone", format_significant(row["cost"])),
+            (f"cost\nof the layer alone{', 95 % interval' if is_measured else ''}", _cost(row)),
             ("cost per\nmillion weights", format_significant(1e6 * row["cost"] / row["weights"])),
         ]
         for rank, row in enumerate(kept["ranking"], start=1)
@@ -57,6 +58,8 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         "measured once more, on other chips. confirmed: that interval reaches it as a whole. "
         "refuted: no part of it does."
     )
+    if is_measured:
+        note += " Layers whose costs have overlapping intervals could also be in the other order."
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
     blocks = [
         kept["sentence"],
@@ -67,6 +70,11 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         Prose(note),
     ]
     return Section("Layers to keep digital", blocks)
+
+
+def _cost(row: dict[str, Any]) -> str:
+    low, high = (format_significant(row[key]) for key in ("cost_low", "cost_high"))
+    return format_significant(row["cost"]) + (f"\n[{low}, {high}]" if row["cost_low"] is not None else "")
 
 
 def spec_lines(layers: list[str]) -> list[Block]:

@@ -62,10 +62,12 @@ def measurement_text(recommendation: Recommendation) -> str:
             f"the weight errors{_uncompensated(measured)} is used instead: sigma = **{sigma}**."
         )
     low, high = measured["device_interval"]
+    precision = measured.get("forward_precision", "32-true")
+    passes = "" if precision == "32-true" else f", forward passes in {precision}"
     return (
         f"{heading(metric)} {value_text(metric, measured['digital'])} with digital weights, "
         f"{value_text(metric, measured['device'])} {interval_text(metric, low, high)} on "
-        f"{measured['chips']} chips of the device ({measured['examples']} validation examples). {noise}"
+        f"{measured['chips']} chips of the device ({measured['examples']} validation examples{passes}). {noise}"
     )
 
 

@@ -1,4 +1,5 @@
-// Sorts tables by a click on a column header, and filters methods and targets. The page is complete without JavaScript.
+// Sorts tables by a click on a column header, filters methods and targets, opens the section that the address names.
+// The page is complete without JavaScript.
 "use strict";
 
 // ---- sorting: numbers by value, missing values last; a second click reverses the order
@@ -75,3 +76,13 @@ if (form?.querySelector("fieldset")) {
   }
   apply();
 }
+
+// ---- a link to a folded section opens it
+
+function unfold() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (target?.matches("details")) target.open = true;
+}
+
+window.addEventListener("hashchange", unfold);
+unfold();

@@ -11,6 +11,7 @@ from aimc_robust.data.batches import split_batches
 from aimc_robust.data.loading import load_data
 from aimc_robust.experiments.recommend import digital_layers
 from aimc_robust.experiments.spec.loading import load_spec
+from aimc_robust.hardware import program_chips
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.recommendation.digital_layers import spec_lines
@@ -58,6 +59,44 @@ def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, 
     monkeypatch.setattr(digital_layers, "keep_digital", lambda *_, **__: pytest.fail("measured again"))
     assert invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", 60).returncode == 0
     assert (tmp_path / "out" / "advice.md").read_text() == page
+
+
+def test_measured_in_bf16_it_is_another_question_and_said_so(given, tmp_path):
+    arguments, _ = given
+    arguments = (*arguments, "--out", tmp_path / "out", "--keep-digital", 60)
+    mixed = ("--forward-precision", "bf16-mixed")
+    refused = invoke(*arguments, *mixed, "--set", "adc.bits=6")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "error: forward_precision bf16-mixed is for crossbars whose weights alone have errors"
+    )
+    assert not (tmp_path / "out").exists()
+    done = invoke(*arguments, *mixed)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "validation examples, forward passes in bf16-mixed)" in (tmp_path / "out" / "advice.md").read_text()
+    measured, kept = (
+        json.loads((tmp_path / "out" / name).read_text()) for name in ("measurement.json", digital_layers.KEPT)
+    )
+    assert measured["forward_precision"] == kept["question"]["forward_precision"] == "bf16-mixed"
+    exact = invoke(*arguments)
+    assert exact.returncode == 2
+    assert "another question" in exact.stderr
+
+
+def test_chips_of_a_set_are_programmed_several_at_once(given, tmp_path, monkeypatch):
+    arguments, _ = given
+    written, at_once = program_chips.weights_on_chips, []
+
+    def weights_on_chips(prepared, hardware, chips):
+        at_once.append(len(chips))
+        return written(prepared, hardware, chips)
+
+    monkeypatch.setattr(program_chips, "weights_on_chips", weights_on_chips)
+    options = ("--keep-digital", 60, "--accelerator", "cpu")
+    assert invoke(*arguments, *options, "--out", tmp_path / "out").returncode == 0
+    kept = json.loads((tmp_path / "out" / digital_layers.KEPT).read_text())["answer"]
+    sets = [row for row in kept["curve"] if row["weights_percent"] < 100]
+    assert at_once == [20] * (1 + len(sets) + 1)  # the device, each set, the confirmation
 
 
 def test_the_proposal_is_shown_as_a_spec_takes_it():

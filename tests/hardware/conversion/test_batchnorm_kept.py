@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 from aimc_robust import Crossbar, program, recalibrate_batchnorm
 from aimc_robust.errors import InputError
-from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run
+from aimc_robust.hardware.conversion.preceding_layer import NotFoldable, preceding_layer, run, used_twice
 from aimc_robust.hardware.conversion.prepare import prepare
 
 
@@ -211,8 +211,9 @@ def test_a_batchnorm_over_the_length_of_sequences_does_not_pass_for_one_over_fea
 @pytest.mark.parametrize("net", [net for net in NETS if net not in (Untraceable, NoRunningStatistics)])
 def test_a_run_on_an_example_finds_the_same(net):
     """As a trace does, with a reason of its own."""
-    uses = run(net().eval(), noise_inputs(2, 3, 6, 6).float())
-    assert isinstance(preceding_layer(net(), uses, "norm"), NotFoldable)
+    model = net().eval()
+    uses = run(model, noise_inputs(2, 3, 6, 6).float())
+    assert isinstance(preceding_layer(model, uses, "norm", used_twice(model)), NotFoldable)
 
 
 def test_a_model_that_cannot_be_traced_is_folded_by_a_run_on_an_example():

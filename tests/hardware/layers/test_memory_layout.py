@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from aimc_robust import DAC, Crossbar, program
+from aimc_robust import ADC, DAC, Crossbar, program
 from aimc_robust.hardware.layers import array_layer
+from aimc_robust.hardware.layers.linear_conv import channels_last
 
 LAYERS = {
     "conv1d": (nn.Conv1d(3, 4, 3, padding=1), (2, 3, 9)),
@@ -48,3 +49,24 @@ def test_chunks_and_layouts_leave_the_numbers(monkeypatch, size, chunk, memory_f
     assert result.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(result, layer(x))
     assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 8), (5, 7), (0, 4), (8, 8, 4), (3, 2, 5)])
+def test_channels_are_moved_last_whatever_the_size(size):
+    layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    x = torch.randn(3, 5, *size, requires_grad=True)
+    moved = channels_last(x)
+    assert torch.equal(moved, x)
+    assert moved.is_contiguous(memory_format=layout)
+    assert channels_last(moved) is moved
+    moved.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_input_of_a_converter_is_not_modified(memory_format):
+    crossbar = Crossbar("ideal", dac=DAC(bits=4, kind="unsigned", full_scale=1.0), adc=ADC(bits=4, range="worst-case"))
+    x = torch.randn(2, 3, 16, 16).to(memory_format=memory_format)
+    before = x.clone()
+    program(nn.Conv2d(3, 4, 3, padding=1), crossbar, strict=False)(x)
+    assert torch.equal(x, before)

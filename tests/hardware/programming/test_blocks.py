@@ -70,7 +70,7 @@ def test_blocks_give_the_numbers_of_the_whole_matrix(monkeypatch, name, transpos
         assert torch.equal(found[1], whole)
         assert torch.equal(found[0], found[2])
         assert not torch.equal(found[0], whole)
-        blocks += len(list(weights_to_states._blocks(matrix, 3)))
+        blocks += len(list(weights_to_states.blocks(matrix, 3)))
     assert blocks > 2 * len(SHAPES)
 
 
@@ -85,7 +85,7 @@ def test_any_number_of_threads_programs_the_same_chip():
 
 
 def test_an_error_in_a_thread_names_its_layer():
-    model = fill(nn.Sequential(nn.Linear(300, 300), nn.Linear(300, 300)))
+    model = fill(nn.Sequential(nn.Linear(400, 400), nn.Linear(400, 400)))
     model[1].weight.data[0, 0] = torch.nan
     with use_threads(2), pytest.raises(ValueError, match="'1' holds NaN"):
         program(model, MILO)

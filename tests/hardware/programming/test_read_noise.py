@@ -3,6 +3,8 @@
 The slow form draws the state of every device anew for every multiply and multiplies with that.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -208,3 +210,22 @@ def test_a_compiled_model_draws_it_at_every_call():
     noisy = program(model, Crossbar("pcm-nandakumar2019"))
     compiled = torch.compile(noisy, backend="eager")
     assert len({tuple(compiled(x).flatten().tolist()) for _ in range(3)}) == 3
+
+
+def test_vmap_asks_whether_all_instances_may_have_the_same_noise():
+    model, x = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)).double(), torch.ones(3, 5, 8).double()
+    noisy = program(model, Crossbar("pcm-nandakumar2019"))
+    for options in ({}, {"randomness": "different"}):  # by default, as torch's own dropout does
+        with pytest.raises(InputError, match=r"'0' draws read noise, .*randomness='same'"):
+            torch.func.vmap(noisy, **options)(x)
+    with pytest.raises(InputError, match="'0' draws read noise"):
+        torch.func.vmap(torch.func.grad(lambda one: noisy(one).sum()))(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch has no batched addcmul_
+        first, *others = torch.func.vmap(noisy, randomness="same")(x)
+    for other in others:
+        torch.testing.assert_close(other, first)
+    assert not torch.allclose(noisy(x[0]), first)
+    torch.func.grad(lambda one: noisy(one).sum())(x[0])
+    exact = program(model, Crossbar("pcm-nandakumar2019", read_noise=False))
+    torch.testing.assert_close(torch.func.vmap(exact)(x)[0], exact(x[0]))

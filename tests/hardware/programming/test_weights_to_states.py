@@ -1,15 +1,17 @@
 """Programming one weight matrix: the size of its error, what is exact, and what is refused."""
 
 import math
+import re
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
-from torch import Tensor
+from torch import Tensor, nn
 
-from aimc_robust import Crossbar, load_card
+from aimc_robust import Crossbar, load_card, program
 from aimc_robust.errors import InputError
 
 MAPPINGS = ("one-sided", "two-sided", "offset")
@@ -123,6 +125,19 @@ def test_weights_that_are_not_finite_are_refused(bad):
     weight[1, 2] = bad
     with pytest.raises(InputError, match="finite"):
         programmed(Crossbar("ideal"), weight)
+
+
+@pytest.mark.parametrize("change", [{}, {"scaling": "column"}, {"weight_percentile": 0.9}, {"rows": 2}])
+@pytest.mark.parametrize("shape", [(3, 0), (0, 4)])
+def test_a_layer_without_weights_is_refused_by_name(shape, change):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch does not initialize such a layer
+        model = nn.ModuleDict({"first": nn.Linear(4, 3), "empty": nn.Linear(*reversed(shape))})
+    for device in ("rram-wan2022", "pcm-nandakumar2019"):  # with and without read noise
+        crossbar = Crossbar(device, **change)
+        with pytest.raises(InputError, match=rf"^the layer 'empty' has no weights, .*{re.escape(str(shape))}.*digital"):
+            program(model, crossbar)
+        program(model, crossbar, layers={"empty": "digital"})
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)

@@ -27,7 +27,19 @@ def script(monkeypatch):
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_trained_twice_whatever_dies(script, tmp_path):
     report = script.run_disturbed(tmp_path, 30)
-    assert "4 workers and a node were killed" in report[0]
+    assert "5 workers and a node were killed" in report[0]
+
+
+@pytest.mark.parametrize("trials", [30, 200, 1000, 10_000])
+def test_workers_die_at_every_moment_and_no_more_often_for_more_trials(script, trials):
+    deaths = list(script.planned_deaths([str(number) for number in range(trials)]).values())
+    assert len(deaths) == trials
+    for moment in ("begin", "epoch1", "trained"):
+        assert 1 <= sum(moment in moments for moments in deaths) <= 15
+    assert max(map(len, deaths)) == script.RETRIES  # as often as a trial is started again
+    assert all(
+        sum(map(len, deaths[start : start + trials // 2])) for start in (0, trials // 2)
+    )  # spread over the trials
 
 
 def test_the_stub_leaves_the_process_as_it_was(script, write_quick_spec, run):
