@@ -76,7 +76,9 @@ LABELLED = {  # functions of labelled batches
         "mc_loss"
     ][0],
     "keep_digital": lambda data: (
-        ar.keep_digital(net(), data, CROSSBAR.replace(adc=None), required=0.0, chips=2, rank_by="measured").digital
+        ar.keep_digital(
+            net(), data, CROSSBAR.replace(adc=None), required=0.0, chips=2, rank_by="measured", ranking_chips=2
+        ).digital
     ),
     "device_requirements": lambda data: (
         ar.device_requirements(net(), data, drop=50.0, required_yield=0.5, quantities=["dac-bits"], jobs=1).digital

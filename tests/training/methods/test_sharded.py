@@ -29,7 +29,9 @@ pytestmark = pytest.mark.parametrize(
 )
 
 LOSS = nn.CrossEntropyLoss()
-CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+IS_TORCH_2_7 = torch.__version__ < (2, 8)  # rounds the norm of shards to float32, by which their gradients are clipped
+CLOSE = {"rtol": 1e-6, "atol": 1e-8} if IS_TORCH_2_7 else {"rtol": 1e-9, "atol": 1e-12}
+needs_later_torch = pytest.mark.skipif(IS_TORCH_2_7, reason="FSDP2 of torch 2.7 cannot do this: docs/how-to/train.md")
 SIZE = 8  # of a worker's batch
 RAMP = Ramp(shape="quadratic", updates=4)
 CHIP = Crossbar("pcm-nandakumar2019", read_noise=False)
@@ -165,6 +167,7 @@ def normalized():
     return model
 
 
+@needs_later_torch
 @pytest.mark.parametrize("name", ["rwp", "m-rwp", "sam, all weights"])
 def test_computed_weights(workers, name):
     check(workers, METHODS[name], make=normalized)
@@ -322,6 +325,7 @@ def train_on_a_grid(rank, method):
     return train(sharded(Net(), mesh), method, distributed.get_world_size(), rank)
 
 
+@needs_later_torch
 @pytest.mark.parametrize("name", ["rwp", "m-rwp", "sam", "asam"])
 def test_shards_in_replicated_groups(workers, name):
     expected = train(Net(), METHODS[name], workers.size)
