@@ -70,7 +70,10 @@ def mapped(kind):
 CODE = {
     "noise": (lambda: Failing(), r"Failing\.perturb raised ZeroDivisionError on the layer '4': the noise is out of"),
     "states": (mapped(FailingStates), r"mapping FailingStates raised KeyError on the layer '4': 'no such level'"),
-    "factors": (mapped(FailingFactors), r"mapping FailingFactors raised ValueError on the layer '0': no factor left"),
+    "factors": (
+        mapped(FailingFactors),
+        r"mapping FailingFactors raised ValueError on the layer '[04]': no factor left",
+    ),
     "cell": (
         lambda **options: ar.Crossbar(FailingCell(), **options),
         r"the layer '4'.*odd-cell: programming_std.*made",

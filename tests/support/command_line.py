@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ def invoke(*arguments: object, cwd: Path | None = None) -> Completed:
     """Run `aimc-robust ARGUMENTS` in this process, in the folder `cwd`."""
     search_path = list(sys.path)
     try:
-        with contextlib.chdir(cwd or Path.cwd()):
+        with contextlib.chdir(cwd or Path.cwd()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # as Python does unless pytest runs it
             result = CliRunner(env=ENVIRONMENT).invoke(app, [*map(str, arguments)])
     finally:
         sys.path[:] = search_path  # commands add the current folder

@@ -119,7 +119,7 @@ def test_the_page_and_the_markdown_hold_the_numbers_of_the_last_rows_and_the_cos
         (comparison_with_diagnostics / "report.html").read_text(),
         (comparison_with_diagnostics / "report.md").read_text(),
     )
-    assert "<details><summary>Training diagnostics" in html
+    assert re.search('<details id="[a-z-]+"><summary>Training diagnostics', html)
     means = means_of(comparison_with_diagnostics)
     assert (
         html.count("<svg")
