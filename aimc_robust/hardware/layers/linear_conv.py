@@ -23,17 +23,6 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """Return `x`, or a copy, with its channels last in memory, where the convolutions of an array are fastest."""
-    layout, size = CHANNELS_LAST.get(x.ndim, torch.contiguous_format), x.shape[2:]
-    if x.is_contiguous(memory_format=layout):
-        return x
-    if x.is_cpu and x.is_contiguous() and size.numel() % 256 == 0 and x.numel():
-        # The channels of a position would share a few lines of the cache, which takes up to 4 x as long.
-        x = F.pad(x.flatten(2), (0, 16))[..., : size.numel()].unflatten(2, size)
-    return x.contiguous(memory_format=layout)
-
-
 class AnalogLinear(ArrayLayer):
     """A linear layer in arrays, (..., inputs) -> (..., outputs). Rows are inputs."""
 
@@ -119,8 +108,7 @@ class AnalogConvolution(ArrayLayer):
     def dac_inputs(self, x: Tensor) -> Tensor:
         """Return padded inputs, unless the product pads them; see `InputStage.dac_inputs`."""
         is_padded = any(self._padding) and not self.pads_in_product
-        x = F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
-        return x if self.observer is not None else channels_last(x)
+        return F.pad(x, self._padding, mode=self._padding_mode) if is_padded else x
 
     def select_channels(self, x: Tensor, first: int, last: int) -> Tensor:
         """Return a range of channels; see `ArrayProduct.select_channels`."""
@@ -128,7 +116,8 @@ class AnalogConvolution(ArrayLayer):
             x = x[:, first:last]
         elif (first, last) != (0, self.shape[1]):
             x = x.unflatten(1, (self.groups, -1))[:, :, first:last].flatten(1, 2)
-        return channels_last(x)
+        # Convolutions of the few channels of an array are faster with channels last.
+        return x.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve; see `ArrayProduct.product`."""

@@ -6,7 +6,6 @@ from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, program
 from aimc_robust.hardware.layers import array_layer
-from aimc_robust.hardware.layers.linear_conv import channels_last
 
 LAYERS = {
     "conv1d": (nn.Conv1d(3, 4, 3, padding=1), (2, 3, 9)),
@@ -49,18 +48,6 @@ def test_chunks_and_layouts_leave_the_numbers(monkeypatch, size, chunk, memory_f
     assert result.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(result, layer(x))
     assert torch.equal(inputs, before)
-
-
-@pytest.mark.parametrize("size", [(16, 16), (32, 8), (5, 7), (0, 4), (8, 8, 4), (3, 2, 5)])
-def test_channels_are_moved_last_whatever_the_size(size):
-    layout = torch.channels_last if len(size) == 2 else torch.channels_last_3d
-    x = torch.randn(3, 5, *size, requires_grad=True)
-    moved = channels_last(x)
-    assert torch.equal(moved, x)
-    assert moved.is_contiguous(memory_format=layout)
-    assert channels_last(moved) is moved
-    moved.sum().backward()
-    assert torch.equal(x.grad, torch.ones_like(x))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
