@@ -8,6 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult
@@ -21,6 +22,7 @@ from aimc_robust.experiments.results.summary import summary_table
 from aimc_robust.report.comparison.content import ComparisonContent, gather
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.paired_difference import paired_difference
+from aimc_robust.statistics.t_interval import t_interval
 
 Kept = tuple[str, str]  # paper/file of the spec, and its scale
 FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(loaded(name).name, scale))}
@@ -34,7 +36,7 @@ CPU_SCALES = {
 COMPLETE = ("cpu-digits", "cpu-fashion", "cpu-cifar-ten")  # all seven tables
 LANDED = {(name, scale) for name in SEVEN for scale in (*COMPLETE, "mini")}
 LANDED |= {(name, "cpu-cifar-twenty") for name in set(SEVEN) - {"incorruptible/table3", "incorruptible/table6"}}
-LANDED |= {("m-rwp/figureA5-resnet18", "cpu-digits")}
+LANDED |= {("m-rwp/figureA5-resnet18", "cpu-digits"), ("m-rwp/figureA6", "cpu-digits")}
 
 
 @cache
@@ -169,6 +171,16 @@ def test_the_numbers_of_the_summary_are_the_rows(text):
     short = words[words.index("**Length of training**") : words.index("### What was run")]
     stated = re.findall(r"([+-]\d+\.\d \[[^\]]+\])", short)
     assert stated == [f"{d.mean:+.1f} [{d.ci[0]:.1f}, {d.ci[1]:.1f}]" for d in found]
+
+
+def test_the_eigenvalues_that_are_stated_are_the_rows(text):
+    results = content(("m-rwp/figureA6", "cpu-digits")).results
+    found = {t: results.analyses(t)["training"]["eigenvalues"][0] for t in results.trials}
+    sam, mixed = (np.array([found[t] for t in results.trials if t.model == name]) for name in ("sam", "m-rwp"))
+    logarithms = np.log(mixed / sam)
+    ratio, low, high = np.exp([logarithms.mean(), *t_interval(logarithms)])
+    assert f"{sam.mean():.3f} with SAM and {mixed.mean():.3f} with m-RWP" in text
+    assert f"ratio to SAM is {ratio:.2f} [{low:.2f}, {high:.2f}]" in text
 
 
 def test_the_flatness_that_is_stated_is_the_rows(text):
