@@ -52,7 +52,7 @@ def cell_states(
         programming: Whether the programming error acts. A drift table states the whole width at each time; without
             programming error its shift remains, and what the width has grown by.
         drift: Whether the drift acts.
-        now_only: Whether only the present states are wanted; the states after programming are then the same tensor.
+        now_only: Compute only the present states; the states after programming are then the same tensor.
 
     Returns:
         Both states. Without drift, or at time 0, they are one tensor.

@@ -15,14 +15,14 @@ def section_ids(page: Page) -> dict[int, str]:
     sections elsewhere do not change it.
     """
     blocks = [*page.intro, *page.sections]
-    taken = {block.id for block in walk(blocks) if isinstance(block, Bullets | Section)}
+    used = {block.id for block in walk(blocks) if isinstance(block, Bullets | Section)}
     ids: dict[int, str] = {}
 
     def add(blocks: Iterable[Block | None], around: str) -> None:
         for block in blocks:
             if isinstance(block, Section):
-                ids[id(block)] = block.id or _unused(f"{around}-{_slug(block.title)}".strip("-"), taken)
-                taken.add(ids[id(block)])
+                ids[id(block)] = block.id or _unused(f"{around}-{_slug(block.title)}".strip("-"), used)
+                used.add(ids[id(block)])
             if isinstance(block, Grid | Section):
                 add(block.blocks, ids.get(id(block), around))
 
@@ -34,9 +34,9 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def _unused(name: str, used: set[str]) -> str:
     number, unused = 1, name
-    while unused in taken:
+    while unused in used:
         number += 1
         unused = f"{name}-{number}"
     return unused

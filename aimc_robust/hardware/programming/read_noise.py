@@ -33,7 +33,7 @@ def reject_tracing(layer: str) -> None:
 
 
 def reject_vmap(layer: str) -> None:
-    """Raise InputError under `torch.func.vmap`, unless it is told that all instances get the same random numbers.
+    """Raise InputError under `torch.func.vmap`, unless its `randomness` is "same" (equal numbers in all instances).
 
     torch's own random layers raise an error by default, too; what they do with `different`, streams cannot.
     """
