@@ -210,6 +210,7 @@ def _measuring(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@torch.no_grad()
 def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[Batch]) -> float:
     """Return the mean loss over all items; NaN if it is not finite."""
     total, items = 0.0, 0

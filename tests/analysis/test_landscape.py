@@ -247,3 +247,16 @@ def test_a_point_whose_outputs_are_nan_has_no_values(run, write_quick_spec, tmp_
     assert [row["point"] for row in rows if row["loss"] is not None] == [4]  # the trained weights
     assert {row["accuracy"] for row in rows if row["loss"] is None} == {None}
     assert len({row["n"] for row in rows}) == 1
+
+
+def test_the_mean_loss_records_no_gradients():
+    from aimc_robust.analysis.loss_landscape import mean_loss
+
+    model, recorded = torch.nn.Linear(3, 2), []
+
+    def loss(outputs, labels):
+        recorded.append(outputs.requires_grad)
+        return torch.nn.functional.cross_entropy(outputs, labels)
+
+    mean_loss(model, loss, [(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))])
+    assert recorded == [False]
