@@ -8,9 +8,10 @@ from aimc_robust.report import terms
 from aimc_robust.report.comparison import table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.rankings import BaselineComparison, baseline_pairs
-from aimc_robust.report.metric_text import best_mean, difference_cells, value_text
+from aimc_robust.report.metric_text import best_mean, difference_cells, difference_text, value_text
 from aimc_robust.report.page_model import Bullets, Files, Prose, Row, Section, Table, codes
 from aimc_robust.statistics.paired_difference import comparison_table
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 FEW_SEEDS = 4  # trained models with which only large, very even differences are settled
 MANY_ROWS = 24
@@ -62,9 +63,9 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
         f"{label}{f' has the {best_mean(content.metric)}' if i == 0 else ''} {_where(found, targets)}"
         for i, (label, found) in enumerate(sorted(best.items(), key=lambda pair: -len(pair[1])))
     ]
-    unsettled = [c.target for c in comparisons if not c.settled]
-    places = "any target" if len(unsettled) == len(targets) else codes(unsettled)
-    no_method = f"Not settled: no method is settled to be better than {baseline} on {places}."
+    unsettled = [c for c in comparisons if not c.settled]
+    places = "any target" if len(unsettled) == len(targets) else codes([c.target for c in unsettled])
+    no_method = f"No method is settled to be better than {baseline} on {places}."
     winners, losers = (
         "; ".join(f"{label} {_where(found, targets)}" for label, found in methods.items())
         for methods in (better, worse)
@@ -72,9 +73,21 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
     return [
         f"{'; '.join(counted)}.",
         *([f"Also settled to be better than {baseline}: {winners}."] if better else []),
-        *([no_method] if unsettled else []),
+        *([no_method + _largest_leads(content.metric, unsettled)] if unsettled else []),
         *([f"Settled to be worse than {baseline}: {losers}."] if worse else []),
     ]
+
+
+def _largest_leads(metric: PrimaryMetric, comparisons: Sequence[BaselineComparison]) -> str:
+    """Say how large a lead can be at most where none is settled; empty where no interval says so."""
+    leads = [
+        f"{difference_text(metric, c.largest_lead)} on {codes([c.target])}"
+        for c in comparisons
+        if c.largest_lead is not None and c.largest_lead > 0
+    ]
+    if not leads:
+        return ""
+    return f" With 95 % confidence for the whole page, a lead there is at most {', '.join(leads)}."
 
 
 def _by_method(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

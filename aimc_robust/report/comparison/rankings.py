@@ -52,6 +52,8 @@ class BaselineComparison:
         best_mean: The method with the best mean, settled or not.
         means: Label -> mean.
         comparison: best - baseline; None if the baseline itself is the best.
+        largest_lead: How much better than the baseline any method can be at most, in the metric's unit, by the intervals
+            that are corrected for all comparisons of the page; None if a method has no interval.
     """
 
     target: str
@@ -60,6 +62,7 @@ class BaselineComparison:
     best_mean: str
     means: Mapping[str, float]
     comparison: Comparison | None
+    largest_lead: float | None
 
     @property
     def settled(self) -> bool:
@@ -117,8 +120,19 @@ def compare_with_baseline(
                 better = [label for label, pair in pairs.items() if pair is not None and pair.sign > 0]
                 best = best_of({label: here[label] for label in better or group})
                 means = {label: estimate.mean for label, estimate in here.items()}
-                found.append(BaselineComparison(target, best, baseline, best_of(here), means, pairs[best]))
+                lead = _largest_lead([pair for label, pair in pairs.items() if label != baseline])
+                found.append(BaselineComparison(target, best, baseline, best_of(here), means, pairs[best], lead))
     return found
+
+
+def _largest_lead(comparisons: Sequence[Comparison | None]) -> float | None:
+    leads = []
+    for comparison in comparisons:
+        if comparison is None or comparison.difference is None or comparison.simultaneous_ci is None:
+            return None
+        low, high = comparison.simultaneous_ci
+        leads.append(high if comparison.difference.metric.is_higher_better else -low)
+    return max(leads)
 
 
 def compensation_pairs(

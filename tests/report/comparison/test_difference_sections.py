@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
@@ -84,7 +85,11 @@ def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_ar
     above, highest, unsettled, below, few = items_of(with_points(digital=-0.04, gaussian=-5.0, rram=5.0))
     assert above.startswith("`rram-wan2022`: **m-rwp** reaches")
     assert highest == "m-rwp has the highest mean on `digital`, `rram-wan2022`; sgd on `gaussian-0.2`."
-    assert unsettled == "Not settled: no method is settled to be better than sgd on `digital`, `gaussian-0.2`."
+    at_most = 0.01 + 0.05 * t.ppf(1 - 0.05 / 3 / 2, df=1)  # differences -0.04 and 0.06, three comparisons
+    assert unsettled == (
+        "No method is settled to be better than sgd on `digital`, `gaussian-0.2`. With 95 % confidence for the whole page, "
+        f"a lead there is at most {at_most:.2f} points on `digital`."
+    )
     assert below == "Settled to be worse than sgd: m-rwp on `gaussian-0.2`."
     assert few.startswith("With 2 trained models per method")
 
@@ -92,7 +97,7 @@ def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_ar
 def test_the_summary_counts_instead_of_naming_everything(with_points):
     highest, unsettled, below, _ = items_of(with_points(digital=-5.0, gaussian=-5.0, rram=-5.0))
     assert highest == "sgd has the highest mean on all 3 targets."
-    assert unsettled == "Not settled: no method is settled to be better than sgd on any target."
+    assert unsettled == "No method is settled to be better than sgd on any target."
     assert below == "Settled to be worse than sgd: m-rwp on all 3 targets."
     above = items_of(with_points(digital=5.0, gaussian=5.0, rram=5.0))
     assert [item.split(" ")[0] for item in above] == ["`digital`:", "`gaussian-0.2`:", "`rram-wan2022`:", "m-rwp"]

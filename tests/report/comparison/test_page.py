@@ -123,7 +123,7 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     assert '<span class="tag">better</span>' not in html
     assert "This page makes 3 comparisons" in html
-    assert "no method is settled to be better than sgd" in markdown
+    assert "No method is settled to be better than sgd" in markdown
     assert "** best better" not in markdown
 
 
