@@ -133,7 +133,7 @@ def _row(row: model.Row, known: Sequence[Mapping[str, str]], heads: int) -> str:
 
 def _lines(text: str, tags: Iterable[str] = ()) -> str:
     first, *notes = text.split("\n")
-    words = "".join(f' <span class="tag">{escape(tag)}</span>' for tag in tags)
+    words = "".join(f' <span class="tag {tag}">{escape(tag)}</span>' for tag in tags)
     return _text(first) + words + "".join(f" <small>{_text(note)}</small>" for note in notes if note)
 
 

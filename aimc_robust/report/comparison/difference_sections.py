@@ -15,6 +15,7 @@ from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 FEW_SEEDS = 4  # trained models with which only large, very even differences are settled
 MANY_ROWS = 24
+MANY_LEADS = 6
 
 
 def summary(content: ComparisonContent) -> Section:
@@ -80,14 +81,13 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
 
 def _largest_leads(metric: PrimaryMetric, comparisons: Sequence[BaselineComparison]) -> str:
     """Say how large a lead can be at most where none is settled; empty where no interval says so."""
-    leads = [
-        f"{difference_text(metric, c.largest_lead)} on {codes([c.target])}"
-        for c in comparisons
-        if c.largest_lead is not None and c.largest_lead > 0
-    ]
+    leads = {c.target: c.largest_lead for c in comparisons if c.largest_lead is not None and c.largest_lead > 0}
     if not leads:
         return ""
-    return f" With 95 % confidence for the whole page, a lead there is at most {', '.join(leads)}."
+    ends = leads if len(leads) <= MANY_LEADS else (min(leads, key=leads.__getitem__), max(leads, key=leads.__getitem__))
+    limits = [f"{difference_text(metric, leads[target])} on {codes([target])}" for target in ends]
+    listed = ", ".join(limits) if len(leads) <= MANY_LEADS else " to ".join(limits)
+    return f" With 95 % confidence for the whole page, a lead there is at most {listed}."
 
 
 def _by_method(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -113,7 +113,7 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     assert {m: s.tags for m, s in rankings.items()} == {"sgd": [], "m-rwp": ["best", "better"]}
     assert all(c.settled for c in gather(store).baseline_comparisons)  # the summary says the same
     write_report(folder)
-    assert '<span class="tag">better</span>' in (folder / "report.html").read_text()
+    assert '<span class="tag better">better</span>' in (folder / "report.html").read_text()
     assert "** best better" in (folder / "report.md").read_text()
     edit_rows(folder, "m-rwp-seed1", lambda row: row | {"accuracy": row["accuracy"] - 8.0})
     rankings = gather(store).rankings["rram-wan2022"]
@@ -121,7 +121,7 @@ def test_the_best_is_marked_and_what_is_settled_against_the_baseline(folder):
     assert not any(c.settled for c in gather(store).baseline_comparisons)
     write_report(folder)
     html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
-    assert '<span class="tag">better</span>' not in html
+    assert '<span class="tag better">better</span>' not in html
     assert "This page makes 3 comparisons" in html
     assert "No method is settled to be better than sgd" in markdown
     assert "** best better" not in markdown
