@@ -87,8 +87,8 @@ def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_ar
     assert highest == "m-rwp has the highest mean on `digital`, `rram-wan2022`; sgd on `gaussian-0.2`."
     at_most = 0.01 + 0.05 * t.ppf(1 - 0.05 / 3 / 2, df=1)  # differences -0.04 and 0.06, three comparisons
     assert unsettled == (
-        "No method is settled to be better than sgd on `digital`, `gaussian-0.2`. With 95 % confidence for the whole page, "
-        f"a lead there is at most {at_most:.2f} points on `digital`."
+        "No method is settled to be better than sgd on `digital`, `gaussian-0.2`. With 95 % confidence for the whole "
+        f"page, a lead there is at most {at_most:.2f} points on `digital`."
     )
     assert below == "Settled to be worse than sgd: m-rwp on `gaussian-0.2`."
     assert few.startswith("With 2 trained models per method")
