@@ -52,7 +52,7 @@ class BaselineComparison:
         best_mean: The method with the best mean, settled or not.
         means: Label -> mean.
         comparison: best - baseline; None if the baseline itself is the best.
-        largest_lead: How much better than the baseline a method can be at most, in the metric's unit: the best end of the
+        largest_lead: How much better than the baseline a method can be at most, in the metric's unit: best end of the
             intervals that are corrected for all comparisons of the page. None if a method has none.
     """
 
