@@ -56,7 +56,8 @@ def load_evaluation_images(
         root: Folder of torchvision's data sets.
         data_seed: Root seed of the split and of the subset.
         task: What the data are for; None: classification.
-        settings: Further keys of a `DataSpec`, of a table or a function.
+        settings: Further keys of a `DataSpec`, of a table, a function or data that are normalized by their training
+            split, such as `{"classes": 10}`.
     """
     task = as_task(task)
     loaded = _load(name, task, normalize, size, resize, root, data_seed, settings or {})
@@ -85,13 +86,17 @@ def _load(
     if source in (*TABLES, "function"):
         spec = parse({"name": name, **settings}, DataSpec, source="data")
         return load_test_examples(spec, task, data_seed=data_seed, normalize=normalize)
-    if settings:
-        raise InputError(f"--set data.{next(iter(settings))} is for tables and functions, not for {name}.")
     if source == "digits" and normalize not in (None, "training"):
         raise InputError("digits are normalized by their training split; remove --normalize.")
     by_training = normalize in (None, "training")
     if source == "digits" or (source == "npz" and by_training and has_training_split(Path(location))):
-        return load_data(DataSpec(name=name), data_seed=data_seed, folder=Path(), task=task)
+        spec = parse({"name": name, **settings}, DataSpec, source="data")
+        return load_data(spec, data_seed=data_seed, folder=Path(), task=task)
+    if settings:
+        raise InputError(
+            f"--set data.{next(iter(settings))} is for digits, .npz files that are normalized by their training split, "
+            f"tables and functions, not for {name}."
+        )
     if source == "torchvision":
         splits = torchvision_images(location, root, size, resize, training=by_training)
         return _from_arrays(name, *splits, normalize, task)

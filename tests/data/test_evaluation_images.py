@@ -71,6 +71,23 @@ class TestAsCompareTests:
         other = load_evaluation_images(name, normalize="none" if kind is np.float32 else GIVEN)
         assert not torch.equal(whole(other)[0], data.test[0])  # control
 
+    @pytest.mark.parametrize("settings", [{"classes": 2}, {"train_images": 20}], ids=str)
+    def test_settings_of_the_data_as_in_a_spec(self, tmp_path, settings):
+        arrays = {
+            "x_train": pixels(40),
+            "y_train": np.arange(40) % 4,
+            "x_test": pixels(10),
+            "y_test": np.arange(10) % 4,
+        }
+        name = npz(tmp_path, **arrays)
+        data = load_data(DataSpec(name=name, **settings), data_seed=2, folder=Path())
+        found = load_evaluation_images(name, data_seed=2, settings=settings)
+        assert torch.equal(whole(found)[0], data.test[0])
+        assert torch.equal(whole(found)[1], data.test[1])
+        assert found.id == data.id != load_evaluation_images(name, data_seed=2).id
+        with pytest.raises(InputError, match=r"data\.\w+ is for digits, \.npz files"):
+            load_evaluation_images(name, normalize=GIVEN, settings=settings)
+
 
 class TestNpz:
     @pytest.mark.parametrize("names", [("x_test", "y_test"), ("x", "y"), ("images", "labels")])

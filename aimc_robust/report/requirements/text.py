@@ -21,6 +21,7 @@ STATUS = {
     "not confirmed": "not confirmed; use more chips",
 }
 PERCENT_UNITS = ("of the window's top", "of the state", "of all devices")
+PPM_BELOW = 1e-5  # fractions below this are read more easily in parts per million
 
 
 def level_text(found: DeviceRequirements, row: Mapping[str, Any], level: float) -> str:
@@ -33,7 +34,10 @@ def level_text(found: DeviceRequirements, row: Mapping[str, Any], level: float) 
     number = format_significant(level, 2)
     if row["unit"] not in PERCENT_UNITS:
         return f"{number} {row['unit']}".rstrip()
-    text = f"{format_significant(100.0 * level, 2)} % {row['unit']}"
+    text = (
+        f"{format_significant(100 * level, 2)} %" if level >= PPM_BELOW else f"{format_significant(1e6 * level, 2)} ppm"
+    )
+    text += f" {row['unit']}"
     top, unit = found.template.device.programming_window[1], found.template.device.cell.unit
     if row["unit"] == PERCENT_UNITS[0] and unit != "1":
         text += f" ({format_significant(level * top, 2)} {unit.replace('uS', 'µS')})"
@@ -65,9 +69,15 @@ def setting_text(found: DeviceRequirements) -> str:
     return (
         f"Weights are stored with {ratio} in {arrays}. Each level was found on "
         f"{found.chips} chips and confirmed on {found.chips} others, of which at most {found.allowed_failures} may "
-        f"lose more: with a confidence of 95 % each, on these data. Drift is that of {time_text(found.time_s)} after "
-        f"programming, with t0 = {found.t0_s:g} s."
+        f"lose more: with a confidence of 95 % each, on these data.{_drift_text(found)}"
     )
+
+
+def _drift_text(found: DeviceRequirements) -> str:
+    searched = (QUANTITIES[name] for name in found.table["quantity"] if name in QUANTITIES)
+    if not any(quantity.effect == "drift" for quantity in searched) and found.devices.empty:
+        return ""
+    return f" Drift is that of {time_text(found.time_s)} after programming, with t0 = {found.t0_s:g} s."
 
 
 def margin_text(margin: float) -> str:
