@@ -80,9 +80,10 @@ def levels(found: DeviceRequirements) -> Section:
         "the level at which the predicted loss equals that at the limit of the first error"
         + ("; for read noise that of a programming error of the same size" if "read-noise" in searched else "")
         + ("; for compensated drift that of the spread of its exponent" if "drift-compensated" in searched else "")
-        + ". all together: a budget in which one error of each kind acts at once, all scaled by one factor. Errors add: "
-        "where they are independent, K of them share the variance, and each has 1 / sqrt(K) of its limit; a fraction of "
-        "stuck devices scales with the square of the factor, and each bit of a converter stands for a factor of 2."
+        + ". all together: a budget in which one error of each kind acts at once, all scaled by one factor. Errors "
+        "add: where they are independent, K of them share the variance, and each has 1 / sqrt(K) of its limit; a "
+        "fraction of stuck devices scales with the square of the factor, and each bit of a converter stands for a "
+        "factor of 2."
     )
     return Section("How large may each error be", [Table("Requirements", rows), Prose(note)])
 

@@ -41,7 +41,7 @@ def test_the_report_has_the_levels_of_the_numbers(weights, tmp_path):
     page = (tmp_path / "requirements.md").read_text()
     assert f"{numbers['quantities'][2]['level']:.0f} bits" in page
     assert "arrays of 64 rows and 256 columns" in page
-    assert "Drift is that of 1d after" in page  # of the devices
+    assert "Drift is that of 1 d after" in page  # of the devices
     assert "for read noise that of" in page
     assert "for compensated drift" not in page
     assert "sonos-agrawal2022" in done.stdout
