@@ -85,6 +85,7 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
     [
         ({"name": "My RRAM"}, "name"),
         ({"name": ""}, "name"),
+        ({"name": "digital"}, "^name 'digital' is reserved for exact weights"),
         ({"unit": "mS"}, "'mS'"),
         ({"drift": "linear"}, "'linear'"),
         ({"drift": "table"}, "times"),
