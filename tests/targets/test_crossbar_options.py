@@ -184,6 +184,7 @@ def test_compensation_brings_accuracy_back_and_the_report_says_by_how_much(compa
         assert f"{without:.2f}" in text
         assert f"{with_it:.2f}" in text
         assert "drift and batchnorm" in text
+    assert text.count("- **-drift-batchnorm** after the name of another target: with global drift compensation") == 1
 
 
 def test_the_report_shows_the_converter_ranges_and_the_setup(compared):
