@@ -176,7 +176,7 @@ def test_the_noise_of_an_image_does_not_depend_on_its_batch(name, rows, mapping)
     for size in (1, 3):
         assert torch.equal(noise[size], noise[7])  # bit for bit
         torch.testing.assert_close(noise[size, "y"], noise[7, "y"], rtol=0, atol=1e-5)  # sums may be ordered otherwise
-    assert len(torch.unique(noise[7])) > 0.99 * noise[7].numel()
+    assert len(torch.unique(noise[7])) > 0.97 * noise[7].numel()  # of 2^16 values few repeat
 
 
 def traced(model, x):
