@@ -13,7 +13,6 @@ from aimc_robust.data.batches import InputBatches, split_batches
 from aimc_robust.data.examples import Examples
 from aimc_robust.data.in_memory import Images
 from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images, to_device
-from aimc_robust.data.normalization import BY_TRAINING
 from aimc_robust.data.selection import select_examples
 from aimc_robust.data.streaming import StreamedImages
 from aimc_robust.data.training_set import TrainingSet
@@ -54,7 +53,7 @@ class DataSet:
     id: str
     calibration_inputs: Any
     calibration_source: str = "training images"
-    normalization: str = BY_TRAINING
+    normalization: str
     black: Tensor | None = None
     notes: tuple[str, ...] = ()
 

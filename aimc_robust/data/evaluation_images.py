@@ -47,7 +47,7 @@ def load_evaluation_images(
 
     Args:
         name: One of DATA_NAMES, such as `digits`, `torchvision:CIFAR10` or `csv:FILE`.
-        normalize: `training`, by the training split of the data, as `compare` trains (the default where there is one);
+        normalize: `training`, by the training images that `compare` trains on (the default where there are some);
             `none`; `imagenet`; or MEAN/STD, such as 0.5/0.25 or 0.49,0.48,0.45/0.25,0.24,0.26, for pixels in 0 to 1.
         size: Side of the square that is cropped from the center [pixels], for folders and torchvision.
         resize: Length that the shorter side is first scaled to [pixels]; None means `size`.
@@ -57,7 +57,7 @@ def load_evaluation_images(
         data_seed: Root seed of the split and of the subset.
         task: What the data are for; None: classification.
         settings: Further keys of a `DataSpec`, of a table, a function or data that are normalized by their training
-            split, such as `{"classes": 10}`.
+            images, such as `{"classes": 10}`.
     """
     task = as_task(task)
     loaded = _load(name, task, normalize, size, resize, root, data_seed, settings or {})
@@ -89,26 +89,27 @@ def _load(
     if source == "digits" and normalize not in (None, "training"):
         raise InputError("digits are normalized by their training split; remove --normalize.")
     by_training = normalize in (None, "training")
-    if source == "digits" or (source == "npz" and by_training and has_training_split(Path(location))):
-        spec = parse({"name": name, **settings}, DataSpec, source="data")
+    if by_training and (source != "npz" or has_training_split(Path(location))) and source != "folder":
+        given = {"size": size, "resize": resize, "root": str(root)} if source == "torchvision" else {}
+        spec = parse({"name": name, **given, **settings}, DataSpec, source="data")
         return load_data(spec, data_seed=data_seed, folder=Path(), task=task)
     if settings:
         raise InputError(
-            f"--set data.{next(iter(settings))} is for digits, .npz files that are normalized by their training split, "
-            f"tables and functions, not for {name}."
+            f"--set data.{next(iter(settings))} is for digits, .npz files and torchvision's sets that are normalized "
+            f"by their training images, tables and functions, not for {name}."
         )
     if source == "torchvision":
-        splits = torchvision_images(location, root, size, resize, training=by_training)
-        return _from_arrays(name, *splits, normalize, task)
+        test, _ = torchvision_images(location, root, size, resize, training=False)
+        return _from_arrays(name, test, normalize, task)
     if source == "npz":
-        return _from_arrays(name, npz_images(Path(location)), None, normalize, task)
+        return _from_arrays(name, npz_images(Path(location)), normalize, task)
     files = labelled_files(Path(location), size, resize)
-    return _from_arrays(name, read_into_memory(files), None, normalize, task)
+    return _from_arrays(name, read_into_memory(files), normalize, task)
 
 
-def _from_arrays(name: str, test: Arrays, training: Arrays | None, normalize: str | None, task: Task) -> DataSet:
+def _from_arrays(name: str, test: Arrays, normalize: str | None, task: Task) -> DataSet:
     pixels, labels = test
-    mean, std, description = resolve_normalization(name, pixels, training, normalize)
+    mean, std, description = resolve_normalization(name, pixels, normalize)
     stored = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 1)))
     digest = hashlib.blake2b(digest_size=16)
     for part in (stored.numpy(), labels, mean, std):
@@ -117,16 +118,15 @@ def _from_arrays(name: str, test: Arrays, training: Arrays | None, normalize: st
         images: Tensor | LazyImages = normalize_array(scale_bytes(pixels), mean, std)
     else:
         images = LazyImages(stored, mean=mean, std=std)
-    source = (test if training is None else training)[0]
     # Evenly spaced, so that images sorted by class (of a folder) give every class.
-    indices = np.linspace(0, len(source) - 1, min(len(source), CALIBRATION_IMAGES)).astype(int)
+    indices = np.linspace(0, len(pixels) - 1, min(len(pixels), CALIBRATION_IMAGES)).astype(int)
     return DataSet(
         name=name,
         test=(images, torch.from_numpy(labels)),
         outputs=task.outputs(torch.from_numpy(labels)),
         id=digest.hexdigest(),
-        calibration_inputs=normalize_array(scale_bytes(source[indices]), mean, std),
-        calibration_source="test images, without their labels" if training is None else "training images",
+        calibration_inputs=normalize_array(scale_bytes(pixels[indices]), mean, std),
+        calibration_source="test images, without their labels",
         normalization=description,
     )
 

@@ -13,7 +13,7 @@ from aimc_robust.data.dataset import CALIBRATION_IMAGES, DataSet
 from aimc_robust.data.image_files import ImageFiles, read_into_memory
 from aimc_robust.data.lazy import LazyImages, select_images
 from aimc_robust.data.loading_examples import load_examples
-from aimc_robust.data.normalization import BY_TRAINING, channel_statistics, normalize_array
+from aimc_robust.data.normalization import channel_statistics, mean_std_text, normalize_array, training_text
 from aimc_robust.data.selection import permutation
 from aimc_robust.data.sources.digits import load_digits_images
 from aimc_robust.data.sources.folders import folder_splits
@@ -140,15 +140,18 @@ def _build(train: RawSplit, test: RawSplit, outputs: int, spec: DataSpec, seed: 
         outputs=outputs,
         id=digest.hexdigest(),
         calibration_inputs=select_images(training[0], first),
-        normalization=_normalization(spec, splits[0][0]),
+        normalization=_normalization(spec, splits[0][0], mean, std, n - len(splits[0][1])),
         black=black,
     )
 
 
-def _normalization(spec: DataSpec, images: np.ndarray | ImageFiles) -> str:
+def _normalization(
+    spec: DataSpec, images: np.ndarray | ImageFiles, mean: np.ndarray, std: np.ndarray, held_out: int
+) -> str:
+    text = f"(pixel - mean) / std with {mean_std_text(mean, std)}"
     if spec.mean is not None:
-        return f"(pixel - mean) / std with mean {spec.mean} and std {spec.std}"
-    return "(pixel - mean) / std with imagenet" if isinstance(images, ImageFiles) else BY_TRAINING
+        return text
+    return f"{text}, {'ImageNet' if isinstance(images, ImageFiles) else training_text(len(images), held_out, 'images')}"
 
 
 def _normalized(images: np.ndarray | ImageFiles, mean: np.ndarray, std: np.ndarray) -> Tensor | LazyImages:

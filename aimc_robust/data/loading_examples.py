@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aimc_robust.data.dataset import CALIBRATION_IMAGES, DataSet
 from aimc_robust.data.lazy import LabelledImages, select_images
-from aimc_robust.data.normalization import BY_TRAINING
+from aimc_robust.data.normalization import training_text
 from aimc_robust.data.selection import content_id, permutation, select_examples
 from aimc_robust.data.sources.functions import function_batches, join_batches
 from aimc_robust.data.sources.tables import SPLITS, Table, read_table
@@ -52,7 +52,8 @@ def load_examples(spec: DataSpec, task: Task, *, data_seed: int, folder: Path) -
     if spec.source != "function":
         mean, std = _column_statistics(training[0])
         training, validation, test = ((((x - mean) / std).float(), y) for x, y in (training, validation, test))
-        normalization = BY_TRAINING
+        held_out = 0 if splits.validation is not None or spec.validation == "test" else len(validation[1])
+        normalization = f"each column by {training_text(len(training[1]), held_out, 'examples')}"
     parts = [training, validation, test]
     counts = [task.outputs(labels) for _, labels in parts]
     if isinstance(task, Classification) and max(counts) > counts[0]:

@@ -7,13 +7,20 @@ import torch
 from torch import Tensor
 
 from aimc_robust.data.image_files import ImageFiles
-from aimc_robust.data.sources.npz import Arrays
 from aimc_robust.errors import DataError, InputError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, for its pretrained models
 
 
-BY_TRAINING = "by the mean and standard deviation of the training split"
+def mean_std_text(mean: np.ndarray, std: np.ndarray) -> str:
+    """Format a normalization as `--normalize` takes it, MEAN/STD, to 4 digits."""
+    return "/".join(",".join(f"{value:.4g}" for value in values) for values in (mean, std))
+
+
+def training_text(count: int, held_out: int, items: str) -> str:
+    """Say which items of the training split a mean and a standard deviation are of."""
+    rest = f" ({held_out} more are held out for validation)" if held_out else ""
+    return f"the mean and standard deviation of the {count} training {items} that `compare` trains on{rest}"
 
 
 def scale_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -63,32 +70,28 @@ def _repeat_channels(mean_std: Sequence[Sequence[float]], channels: int) -> tupl
     return mean, std
 
 
-def resolve_normalization(
-    name: str, pixels: np.ndarray, training: Arrays | None, normalize: str | None
-) -> tuple[np.ndarray, np.ndarray, str]:
+def resolve_normalization(name: str, pixels: np.ndarray, normalize: str | None) -> tuple[np.ndarray, np.ndarray, str]:
     """Return mean and standard deviation of each channel (C,), for pixels in 0 to 1, and a description of their origin.
 
-    `pixels` (N, H, W, C) are the images to normalize. `normalize` is `training`, `none`, `imagenet`, MEAN/STD, or None
-    for the default of the data, which must then have a training split or be stored as floats.
+    `pixels` (N, H, W, C) are the images to normalize. They have no training split: `normalize` is `none`,
+    `imagenet`, MEAN/STD, or None for floats as they are stored.
     """
     channels = pixels.shape[-1]
-    if normalize is None and training is None and pixels.dtype == np.uint8:
+    if normalize is None and pixels.dtype == np.uint8:
         raise InputError(
             f"{name} has no training split to normalize by, and a model needs the normalization that it was trained "
             "with: set --normalize none, imagenet or MEAN/STD (of pixels in 0 to 1)."
         )
-    if normalize == "training" or (normalize is None and training is not None):
-        if training is None:
-            raise InputError(f"{name} has no training split; set --normalize none, imagenet or MEAN/STD.")
-        mean, std = _mean_std(scale_bytes(training[0]))
-        return mean, std, BY_TRAINING
+    if normalize == "training":
+        raise InputError(f"{name} has no training split; set --normalize none, imagenet or MEAN/STD.")
     if normalize is None or normalize == "none":
         description = "as stored" if pixels.dtype != np.uint8 else "none: pixels in 0 to 1"
         return np.zeros(channels), np.ones(channels), description
     given = IMAGENET if normalize == "imagenet" else _parse_mean_std(normalize)
     if len(given[0]) not in (1, channels):
         raise InputError(f"--normalize {normalize} is for {len(given[0])} channels; {name} has {channels}.")
-    return *_repeat_channels(given, channels), f"(pixel - mean) / std with {normalize}"
+    mean, std = _repeat_channels(given, channels)
+    return mean, std, f"(pixel - mean) / std with {mean_std_text(mean, std)}"
 
 
 def _parse_mean_std(normalize: str) -> tuple[list[float], list[float]]:

@@ -175,6 +175,15 @@ def test_classes_also_cuts_the_digits_down():
 
 
 def test_data_say_how_they_are_normalized(tmp_path):
-    assert "training split" in from_npz(tmp_path).normalization
+    data = from_npz(tmp_path)
+    x, y = arrays()["x_test"] / 255, data.test[0].double().numpy()
+    fits = [np.polyfit(y[:, c].ravel(), x[..., c].ravel(), 1) for c in range(3)]
+    mean_std = "/".join(",".join(f"{fit[part]:.4g}" for fit in fits) for part in (1, 0))
+    assert data.normalization == (
+        f"(pixel - mean) / std with {mean_std}, the mean and standard deviation of the 30 training images that "
+        "`compare` trains on (10 more are held out for validation)"
+    )
+    everything = from_npz(tmp_path, spec={"validation": "test"})
+    assert everything.normalization.endswith("of the 40 training images that `compare` trains on")
     given = from_npz(tmp_path, spec={"mean": [0.0], "std": [1.0]})
-    assert given.normalization == "(pixel - mean) / std with mean [0.0] and std [1.0]"
+    assert given.normalization == "(pixel - mean) / std with 0,0,0/1,1,1"

@@ -92,8 +92,8 @@ def evaluate(
     normalize: Annotated[
         str | None,
         typer.Option(
-            help="Image normalization: none, imagenet, MEAN/STD, or training (the default if the data have a training "
-            "split)."
+            help="Image normalization: none, imagenet, MEAN/STD (for a model trained elsewhere), or training (the "
+            "default if the data have a training split): as `compare` trains, without its validation images."
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Resize and center-crop images to this size.")] = None,

@@ -127,8 +127,15 @@ class EvaluationSpec(ExperimentSpec):
             return [DigitalTarget(), *(deployable(built) for target in self.targets for built in build_targets(target))]
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for a run to continue in a folder; how weights and images were named may differ."""
-        paths: dict[str, Any] = {"models": {"__all__": {"file"}}, "selection": True, "images": {"name", "notes"}}
+        """Return what must be equal for a run to continue in a folder; how weights and images are described may differ.
+
+        The id of images follows from their normalization too.
+        """
+        paths: dict[str, Any] = {
+            "models": {"__all__": {"file"}},
+            "selection": True,
+            "images": {"name", "notes", "normalization"},
+        }
         free = {"chips": True, "precision": True, "threshold": True}
         if not any(map(_draws_at_reads, self.build_targets())):
             free["batch_size"] = True

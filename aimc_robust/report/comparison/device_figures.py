@@ -58,6 +58,15 @@ def yields(content: ComparisonContent) -> RenderedFigure | None:
     return _panels(content, panels, "yields")
 
 
+def yields_caption(content: ComparisonContent) -> str:
+    """Return the caption of `yields`, of what is drawn."""
+    families = _families(content)
+    aged = " at its last time" if any(len(family) > 1 for family in families) else ""
+    first = f" Of the {len(families)} devices the first {MAX_PANELS} are drawn." if len(families) > MAX_PANELS else ""
+    reach = f"reach a value of the {content.metric.title}"
+    return f"Share of the chips of each method that {reach}, on each device{aged}.{first}"
+
+
 def _families(content: ComparisonContent) -> list[list[CrossbarTarget]]:
     """Return the crossbar targets of each device, by time; those that only add a compensation count as others."""
     targets = [t for t in content.targets.values() if isinstance(t, CrossbarTarget) and t.split == "test"]

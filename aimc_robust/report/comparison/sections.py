@@ -95,8 +95,7 @@ def estimates(content: ComparisonContent) -> Section:
     yields = Figure(
         partial(device_figures.yields, content),
         f"Yield of each method over the {metric.title}",
-        f"Share of the chips of each method that reach a value of the {metric.title}, on each device at its last time; "
-        f"of more than {device_figures.MAX_PANELS} devices on the first.",
+        device_figures.yields_caption(content),
         in_markdown=False,
     )
     blocks: list[Block | None] = [

@@ -14,9 +14,11 @@ from aimc_robust.evaluation.attribution import Attribution
 from aimc_robust.plot.attribution_waterfall import waterfall
 from aimc_robust.plot.labels import difference_label
 from aimc_robust.plot.style import COLORS, figure_style, wrap_name
+from aimc_robust.plot.yield_curve import MAX_BANDS
 from aimc_robust.report.evaluation.content import EvaluationContent
 from aimc_robust.report.figures import estimates
 from aimc_robust.report.rendering import RenderedFigure, render_figure
+from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import DeployableTarget
 
@@ -39,18 +41,31 @@ def over_time(content: EvaluationContent) -> RenderedFigure | None:
 
 def yields(content: EvaluationContent) -> RenderedFigure | None:
     """Draw the yield of each model on each device or noise, at the last of its times; None without several chips."""
-    found = {
+    found = _yield_estimates(content)
+    if not found:
+        return None
+    styles = estimates.styles_by_mean(content.metric, {name: [estimate] for name, estimate in found.items()})
+    options: dict[str, Any] = {"name": "yields", "others": "models and devices"}
+    return estimates.yields(content.metric, found, styles, threshold=content.results.spec.threshold, **options)
+
+
+def yields_caption(content: EvaluationContent) -> str:
+    """Return the caption of `yields`, of what is drawn."""
+    aged = ", at the last time of the device" if max(map(len, content.families)) > 1 else ""
+    bands = " Bands are exact 95 % intervals." if len(_yield_estimates(content)) <= MAX_BANDS else ""
+    curve = "each model and device that reach a value of the"
+    return f"Share of the chips of {curve} {content.metric.title}{aged}.{bands}"
+
+
+def _yield_estimates(content: EvaluationContent) -> dict[str, Estimate]:
+    """Return curve -> estimate of the random ones, at the last time of each device."""
+    return {
         name: known
         for label, family, name in _curves(content, [[family[-1]] for family in content.families])
         if (known := content.estimates.get((label, family[-1].name))) is not None
         and known.chips > 1
         and not known.is_digital
     }
-    if not found:
-        return None
-    styles = estimates.styles_by_mean(content.metric, {name: [estimate] for name, estimate in found.items()})
-    options: dict[str, Any] = {"name": "yields", "others": "models and devices"}
-    return estimates.yields(content.metric, found, styles, threshold=content.results.spec.threshold, **options)
 
 
 def _curves(

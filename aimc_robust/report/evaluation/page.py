@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aimc_robust.experiments.results.evaluation import EvaluationResults
-from aimc_robust.report.evaluation import explanation_sections, sections
+from aimc_robust.report.evaluation import explanation_sections, reproduction, sections
 from aimc_robust.report.evaluation.content import EvaluationContent, gather
 from aimc_robust.report.page_files import Contents, page_files
 from aimc_robust.report.page_model import Page, Section
@@ -18,7 +18,7 @@ SECTIONS: list[Callable[[EvaluationContent], Section | None]] = [
     explanation_sections.prediction,
     sections.devices,
     sections.noises,
-    sections.reproduction,
+    reproduction.reproduction,
 ]
 
 

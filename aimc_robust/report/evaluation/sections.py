@@ -144,8 +144,7 @@ def estimates(content: EvaluationContent) -> Section | None:
     yields = Figure(
         partial(figures.yields, content),
         f"Yield over the {metric.title}",
-        f"Share of the chips of each model and device that reach a value of the {metric.title}, at the last "
-        "time of the device; bands are exact 95 % intervals.",
+        figures.yields_caption(content),
     )
     table = Table(title, [_estimate_row(content, row) for row in content.rows], heads=1 + (len(spec.labels) > 1))
     explained = Bullets(meanings, "note", "Terms", id="terms")
@@ -228,18 +227,3 @@ def devices(content: EvaluationContent) -> Section | None:
 def noises(content: EvaluationContent) -> Section | None:
     """Describe the targets that are no devices."""
     return noise_section(content.targets)
-
-
-def reproduction(content: EvaluationContent) -> Section:
-    """Say how to get the same numbers again."""
-    spec = content.results.spec
-    how = (
-        f"Normalization of inputs: {spec.images.normalization}. Converter ranges and BatchNorm statistics on the chip "
-        f"come from {spec.images.calibrated_on}. Root of the chips' random draws: chip_seed {spec.chip_seed}. "
-        "`question.json` beside this page is the complete spec with every device card; `evaluations.csv` has a row "
-        "per chip. The numbers do not depend on the number of processes."
-    )
-    options = [("options", f"`{spec.selection.options}`")] if spec.selection.options else []
-    rows = [[("model", str(m.trial)), ("weights", f"`{m.file}`"), *options, ("hash", f"`{m.id}`")] for m in spec.models]
-    notes = device_section.environment_notes(content.results.environments)
-    return Section("How to reproduce", [how, Table("Weights", rows), *notes])

@@ -41,6 +41,10 @@ def test_inputs_are_normalized_by_the_training_rows_and_labels_are_not(tmp_path)
     table = frame().drop(columns="kind")
     data = load(tmp_path, table, "regression")
     assert (data.shape, data.outputs, data.count) == ((3,), 1, 13)
+    assert data.normalization == (
+        "each column by the mean and standard deviation of the 23 training examples that `compare` trains on (4 more "
+        "are held out for validation)"
+    )
     inputs, labels = data.training
     assert inputs.dtype == labels.dtype == torch.float32
     rows = table["y"].to_numpy(np.float32)

@@ -74,7 +74,7 @@ def test_more_chips_a_precision_or_a_threshold_are_the_same_question(question, c
 
 def test_weights_and_images_that_moved_or_are_named_otherwise_are_the_same_question(question):
     models = [model.model_copy(update={"file": "elsewhere.pt"}) for model in question.models]
-    images = question.images.model_copy(update={"name": "npz:elsewhere.npz"})
+    images = question.images.model_copy(update={"name": "npz:elsewhere.npz", "normalization": "in other words"})
     change = {"models": models, "images": images, "selection": WeightSelection(key="model")}
     assert question.model_copy(update=change).identity() == question.identity()
 

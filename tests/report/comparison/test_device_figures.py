@@ -59,8 +59,13 @@ def test_the_yield_of_each_device_is_that_of_its_last_time(content, drawn):
 
 
 def test_of_many_devices_the_first_are_drawn(content, drawn, stub_figures):
-    device_figures.yields(content(device_figures.MAX_PANELS + 2))
+    many, share = content(device_figures.MAX_PANELS + 2), "reach a value of the accuracy, on each device"
+    device_figures.yields(many)
     assert sum(axes.get_visible() for axes in drawn["yields"].axes) == device_figures.MAX_PANELS
+    caption = device_figures.yields_caption(many)
+    assert caption.endswith(f"{share} at its last time. Of the 8 devices the first 6 are drawn.")
+    one = replace(many, targets={"d0-0": many.targets["d0-0"]})
+    assert device_figures.yields_caption(one).endswith(f"{share}.")
 
 
 def test_without_two_times_or_devices_nothing_is_drawn(content):
