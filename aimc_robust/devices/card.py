@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pydantic
 
-from aimc_robust.devices.cell_model import NAME, UNITS, CellModel, Source
+from aimc_robust.devices.cell_model import NAME, RESERVED_NAME, UNITS, CellModel, Source
 from aimc_robust.devices.cells import CellStates, Draw, ProgrammedCells
 from aimc_robust.devices.laws.base import Nonnegative, Pair, Positive
 from aimc_robust.devices.laws.registry import Drift, Programming, Read
@@ -58,7 +58,7 @@ class Card(StrictModel, CellModel):
     source's note.
 
     Attributes:
-        name: Lower-case letters, digits and hyphens.
+        name: Lower-case letters, digits and hyphens; not `digital`.
         technology: One line on the technology.
         state: What a cell stores: `conductance`, `current` or `relative`.
         unit: Unit of all states: `uS`, `nA` or `1`, by `state`.
@@ -73,7 +73,7 @@ class Card(StrictModel, CellModel):
 
     checks_results: ClassVar[bool] = False
 
-    name: str = pydantic.Field(pattern=f"^{NAME}$")
+    name: str = pydantic.Field(pattern=f"^{NAME}$", json_schema_extra={"not": {"const": RESERVED_NAME}})
     technology: str
     state: Literal["conductance", "current", "relative"]
     unit: str
@@ -84,6 +84,12 @@ class Card(StrictModel, CellModel):
     read: Read | None = None
     stuck: Stuck | None = None
     read_voltage_v: Positive | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _name_is_free(self) -> Card:
+        if self.name == RESERVED_NAME:
+            raise ValueError(f"name: {RESERVED_NAME!r} is reserved for exact weights; give the device another name")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _unit_fits_state(self) -> Card:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # State kind of a device -> the unit in which it is stated.
 UNITS = {"conductance": "uS", "current": "nA", "relative": "1"}
-NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
-"""Pattern of a device name."""
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"  # pattern of a device name
+RESERVED_NAME = "digital"  # of exact weights, as a target and as a place of layers
 
 LONGEST_S = 3.2e9  # About 100 years. A longer time is most likely in another unit.
 

@@ -25,7 +25,8 @@ from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike
 from aimc_robust.training.config import Precision
 
-Judgement = Literal["confirmed", "refuted", "not settled"]
+Judgement = Literal["confirmed", "refuted", "not settled", "no proposal"]
+NO_PROPOSAL = "no proposal"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class KeptDigital:
         confirmation: The metric on other chips, with the proposed layers digital.
         confirmation_digital: The metric with all layers digital, on the data of the confirmation.
         judgement: `confirmed`: the interval of the confirmation reaches the required value as a whole. `refuted`: no
-            part of it does. Else `not settled`.
+            part of it does. Else `not settled`. `no proposal`: only all layers reach it, none is left to the crossbar.
     """
 
     metric: PrimaryMetric
@@ -74,18 +75,37 @@ class KeptDigital:
     def sentence(self) -> str:
         """What is proposed, and what the confirmation says of it."""
         row, count, total = self.proposal, len(self.layers), len(self.ranking)
-        kept = {0: "No layer need be digital", total: "All layers must be digital, which leaves none to the crossbar,"}
-        text = kept.get(count, f"Keep {count} of {total} layers digital")
+        if count == total:
+            return self._no_proposal
+        text = f"Keep {count} of {total} layers digital" if count else "No layer need be digital"
         text += f" for the required {self.metric.title} of {self.metric.text(self.required)}"
-        if 0 < count < total:
+        if count:
             weights, multiplies = (f"{row[f'{name}_percent']:.1f} %" for name in ("weights", "multiplies"))
             text += f": {weights} of the weights and {multiplies} of the multiplies"
-        found = self.confirmation
-        low, high = (self.metric.number(end) for end in found.ci)
+        found, digital = self.confirmation, self.metric.text(self.confirmation_digital)
         return (
-            f"{text}. {self.judgement.capitalize()} on {found.chips} other chips: {self.metric.text(found.mean)} "
-            f"[{low}, {high}], {self.metric.text(self.confirmation_digital)} with all layers digital."
+            f"{text}. {self.judgement.capitalize()} on {found.chips} other chips: "
+            f"{self._with_interval(found.mean, *found.ci)}, {digital} with all layers digital."
         )
+
+    @property
+    def _no_proposal(self) -> str:
+        """That no set leaves a layer to the crossbar, and how near the best of them comes."""
+        total = len(self.ranking)
+        sets = self.curve[self.curve["kept"] < total]
+        row = sets.iloc[self.metric.best(sets["mean"].to_numpy())]
+        low, high = row["ci_low"], row["ci_high"]
+        text = (
+            "No proposal: no set that leaves a layer to the crossbar is shown to reach the required "
+            f"{self.metric.title} of {self.metric.text(self.required)}; all {total} layers digital reach "
+            f"{self.metric.text(self.digital)}. The best smaller set, {row['kept']:.0f} of {total} layers, reaches "
+            f"{self._with_interval(row['mean'], low, high)} on {row['chips']:.0f} chips"
+        )
+        contained = "; this interval contains the requirement, so more chips may settle it"
+        return f"{text}{contained if low <= self.required <= high else ''}."
+
+    def _with_interval(self, value: float, low: float, high: float) -> str:
+        return f"{self.metric.text(value)} [{self.metric.number(low)}, {self.metric.number(high)}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -189,7 +209,7 @@ def keep_digital(
         curve=_curve(sets, ranking),
         confirmation=confirmation,
         confirmation_digital=replace(confirming, programmed=frozenset())(0).value,
-        judgement=_judge(confirmation, required),
+        judgement="no proposal" if kept == len(sets.order) else _judge(confirmation, required),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from aimc_robust import __version__
-from aimc_robust.devices.cell_model import NAME, UNITS
+from aimc_robust.devices.cell_model import NAME, RESERVED_NAME, UNITS
 from aimc_robust.errors import InputError, require_finite, require_known
 from aimc_robust.fitting.card_draft import CardDraft, DriftFit
 from aimc_robust.fitting.device_share import fit_device_share
@@ -135,6 +135,8 @@ def _assessed(
 def _check_arguments(name: str, unit: str, drift: str, t0_s: float | None, citation: str) -> None:
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise InputError(f"name must be lower-case letters, digits and hyphens, such as my-rram, got {name!r}.")
+    if name == RESERVED_NAME:
+        raise InputError(f"name {name!r} is reserved for exact weights; give the card another one, such as my-rram.")
     require_known("unit", unit, UNITS.values())
     require_known("drift", drift, get_args(DriftChoice))
     if t0_s is not None:

@@ -160,9 +160,8 @@ def _column_indices(names: Sequence[str], required: Sequence[str], where: str) -
     if missing:
         one_field = len(names) == 1 and any(mark in names[0] for mark in ";\t")
         hint = " Separate fields by commas." if one_field else ""
-        raise DataError(
-            f"{where}: the column {' and '.join(missing)} is missing; the columns present are {shown}.{hint}"
-        )
+        which = f"column {missing[0]} is" if len(missing) == 1 else f"columns {' and '.join(missing)} are"
+        raise DataError(f"{where}: the {which} missing; the columns present are {shown}.{hint}")
     for name in (*required, *OPTIONAL_COLUMNS):
         if names.count(name) > 1:
             raise DataError(f"{where}: the column {name} occurs {names.count(name)} times; keep one of them.")

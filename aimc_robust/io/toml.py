@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pydantic  # validates schema and types of cards and specs
 import pydantic_core
+import tomli_w  # writes what tomllib reads
 
 from aimc_robust.errors import MAX_LENGTH, PROBLEM, InputError, nearest_name, short_repr, unknown_name
 
@@ -202,3 +203,17 @@ def _merge(merged: dict[str, Any], table: dict[str, Any], setting: str) -> None:
             _merge(merged[key], value, setting)
         else:
             raise InputError(f"--set {short_repr(setting)}: {key} has a value already.")
+
+
+def inline_toml(value: Any) -> str:
+    """Write a value as TOML on one line, with tables as inline tables."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{toml_key(key)} = {inline_toml(each)}' for key, each in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(inline_toml, value))}]"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()
+
+
+def toml_key(key: str) -> str:
+    """Write a key as TOML, in quotes where it needs them."""
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")

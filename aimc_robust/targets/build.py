@@ -15,7 +15,7 @@ from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
 from aimc_robust.targets.layer_entries import as_pairs
 from aimc_robust.targets.presets import expand_preset
-from aimc_robust.targets.target import CrossbarTarget, Target, compensation_suffix
+from aimc_robust.targets.target import CrossbarTarget, DigitalTarget, Target, compensation_suffix, require_name
 
 LOST_COMPENSATION = "the preset .* is deployed with"  # a warning
 
@@ -136,6 +136,9 @@ def build_target(target: Any) -> Target:
         UnknownNameError: if a name is unknown.
     """
     if isinstance(target, str):
-        return build_named(target)
-    entry = target if isinstance(target, TargetTable) else parse_value(target, Entry, source="target")
-    return entry.build()
+        built = build_named(target)
+    else:
+        built = (target if isinstance(target, TargetTable) else parse_value(target, Entry, source="target")).build()
+    if not isinstance(built, DigitalTarget):
+        require_name("the name of a target", built.name)  # that of a card may be the default
+    return built

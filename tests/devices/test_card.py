@@ -150,6 +150,7 @@ BAD_CARDS = {
     "unknown distribution": ("clip =", 'distribution = "beta"\nclip =', ["distribution", "'normal'", "'uniform'"]),
     "reference of 0": ("clip =", "reference = 0.0\nclip =", ["programming.reference", "greater than"]),
     "name with capitals": ('"rram-milo2021"', '"RRAM Milo"', ["name", "RRAM Milo"]),
+    "name of exact weights": ('"rram-milo2021"', '"digital"', ["name: 'digital' is reserved for exact weights"]),
     "text for a number": ("min = 50.0", 'min = "fifty"', ["range.min", "number", "'fifty'"]),
     "not TOML": ("[source]", "[source", ["TOML", "line 6"]),
 }

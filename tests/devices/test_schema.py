@@ -45,6 +45,7 @@ BROKEN = {
     "a missing table": ("[range]\nmin = 2.0\nmax = 50.0\nlimits = [0.0, 60.0]\n", ""),
     "a text for a number": ("min = 2.0", 'min = "2"'),
     "a name with capitals": ('name = "my-cell"', 'name = "My cell"'),
+    "the name of exact weights": ('name = "my-cell"', 'name = "digital"'),
     "an unknown state": ('state = "conductance"', 'state = "resistance"'),
     "the unit of another state": ('unit = "uS"', 'unit = "nA"'),
     "an unknown law": ('kind = "power-law"', 'kind = "powerlaw"'),

@@ -226,9 +226,23 @@ def test_a_single_layer_is_kept_or_not():
         "No layer need be digital for the required accuracy of 30.00 %. Confirmed on 4 other"
     )
     hard = keep_digital(model, data, NOISY, required=100.0, **OPTIONS)
-    assert hard.layers == ("weight",)
-    assert hard.sentence.startswith("All layers must be digital, which leaves none to the crossbar, for the required")
+    assert (hard.layers, hard.judgement) == (("weight",), "no proposal")
     assert hard.confirmation.mean == 100.0
+
+
+def test_where_all_layers_must_be_digital_nothing_is_proposed_and_the_best_smaller_set_is_told():
+    found = keep_digital(net(), batches(), NOISY, required=100.0, **OPTIONS)
+    assert (len(found.layers), found.judgement) == (3, "no proposal")
+    assert "onfirmed" not in found.sentence
+    smaller = found.curve[found.curve["kept"] < 3]
+    best = smaller.loc[smaller["mean"].idxmax()]
+    words = f"reaches {best['mean']:.2f} % [{best['ci_low']:.2f}, {best['ci_high']:.2f}] on 4 chips"
+    assert f"The best smaller set, {best['kept']:.0f} of 3 layers, {words}" in found.sentence
+    within, above = (
+        replace(found, curve=found.curve.assign(ci_high=high)).sentence.endswith("so more chips may settle it.")
+        for high in (100.0, 99.0)
+    )
+    assert (within, above) == (True, False)
 
 
 def test_another_data_set_may_refute_the_choice():

@@ -26,7 +26,7 @@ def csv(*changes, header="target,measured", rows=ROWS):
 TEXTS = {
     "empty": ("", "is empty; expected a header line"),
     "no target": (csv(header="goal,measured"), "column target is missing; the columns present are 'goal', 'measured'"),
-    "no columns": (csv(header="a,b"), "column target and measured is missing"),
+    "no columns": (csv(header="a,b"), "the columns target and measured are missing"),
     "semicolons": (csv().replace(",", ";"), "Separate fields by commas"),
     "repeated column": (csv(header="target,measured,target", rows=[r + ",1" for r in ROWS]), "target occurs 2 times"),
     "text": (csv((7, "twelve,12")), "line 7: expected a number in the column target, got 'twelve'"),
@@ -86,6 +86,7 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
     [
         ({"name": "My RRAM"}, "name"),
         ({"name": ""}, "name"),
+        ({"name": "digital"}, "^name 'digital' is reserved for exact weights"),
         ({"unit": "mS"}, "'mS'"),
         ({"drift": "linear"}, "'linear'"),
         ({"drift": "table"}, "times"),

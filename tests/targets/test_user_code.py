@@ -56,6 +56,24 @@ def sliced():
     return BitSliced(weight_bits=6, slices=2)
 
 
+def digital():
+    return Noise(0.2)
+
+
+def named_digital():
+    from aimc_robust.devices.cell_model import CellModel
+
+    class Cell(CellModel):
+        name = "digital"
+        unit = "1"
+        window = (0.0, 1.0)
+
+        def programming_std(self, target):
+            return torch.full_like(target, 0.1)
+
+    return Cell()
+
+
 def crossbar():
     from aimc_robust import Crossbar
 
@@ -179,6 +197,19 @@ def test_a_target_that_returns_neither_a_device_nor_a_noise_is_refused():
         build_target({"noise": "own_code:Noise", "sgima": 0.1})
     with pytest.raises(UnknownNameError, match="own_code"):
         build_target("own_code")  # a name without a colon is the name of a card
+
+
+@pytest.mark.parametrize("entry", [{"noise": "own_code:digital"}, {"device": "own_code:named_digital"}])
+def test_only_exact_weights_are_named_digital(entry, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"the name of a target .*`digital` is reserved"):
+        build_target(entry)
+    assert build_target(entry | {"name": "mine"}).name == "mine"
+    path = tmp_path / "spec.toml"
+    path.write_text(
+        tiny.replace('"gaussian-0.2"', "{" + " ".join(f'{key} = "{code}"' for key, code in entry.items()) + "}")
+    )
+    with pytest.raises(InputError, match=r"targets: .*`digital` is reserved"):
+        ar.load_spec(path)
 
 
 def test_a_results_folder_records_a_digest_of_the_users_code(module):

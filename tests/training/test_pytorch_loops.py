@@ -56,13 +56,18 @@ def test_parts_of_a_batch_accumulate_to_the_whole_under_one_draw(method):
         torch.testing.assert_close(gradient, whole[name], **CLOSE)
 
 
-def test_parts_of_a_batch_that_ascend_alone_are_m_sharpness():
-    whole = gradients(SAM(rho=0.5, m=16), without_batchnorm(), batches_for(SAM(rho=0.5), 32, torch.float64))
+@pytest.mark.parametrize("kind", [SAM, AdaptiveSAM])
+def test_parts_of_a_batch_that_ascend_alone_are_m_sharpness_and_not_the_whole_batch(kind):
+    batches = batches_for(kind(rho=0.5), 32, torch.float64)
+    split, whole = (gradients(kind(rho=0.5, m=m), without_batchnorm(), batches) for m in (16, None))
     model = without_batchnorm()
     for batch in digit_batches(2, dtype=torch.float64):
-        SAM(rho=0.5).backward(model, lambda output, target: LOSS(output, target) / 2, [batch], step=1)
+        kind(rho=0.5).backward(model, lambda output, target: LOSS(output, target) / 2, [batch], step=1)
     for name, gradient in gradients_of(model).items():
-        torch.testing.assert_close(gradient, whole[name], **CLOSE)
+        torch.testing.assert_close(gradient, split[name], **CLOSE)
+        assert (gradient - whole[name]).norm() > 1e-3 * whole[name].norm()
+    (item,) = (item for item in TRAIN_PAGE.read_text().split("\n- ") if item.startswith("**Gradient accumulation**"))
+    assert "m-sharpness" in item
 
 
 @every_method

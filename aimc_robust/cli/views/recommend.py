@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from aimc_robust.cli.printed_table import print_table
+from aimc_robust.evaluation.keep_digital import NO_PROPOSAL
 from aimc_robust.experiments.recommend.run import Recommendation
 from aimc_robust.plot.labels import direction
 from aimc_robust.report.formatting import format_significant
@@ -31,8 +32,10 @@ def show(recommendation: Recommendation) -> None:
         console.print(f"  {reason}", soft_wrap=True)
     if (kept := recommendation.digital_layers) is not None:
         console.print(f"\n{kept['sentence']}", style="bold", soft_wrap=True)
-        if kept["layers"]:
+        if kept["layers"] and kept["judgement"] != NO_PROPOSAL:
             console.print(f"  digital: {', '.join(kept['layers'])}", soft_wrap=True)
+        if recommendation.digital_by_choice:
+            console.print(f"  digital by your choice: {', '.join(recommendation.digital_by_choice)}", soft_wrap=True)
     if verdict is None:
         return
     console.print(f"\n{verdict.judgement}: {verdict.sentence}", style="bold", soft_wrap=True)

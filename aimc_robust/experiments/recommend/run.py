@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from aimc_robust.experiments.compare import compare
 from aimc_robust.experiments.recommend.arrays import array_settings
 from aimc_robust.experiments.recommend.digital_layers import digital_layers
 from aimc_robust.experiments.recommend.measurement import before_training, measure_device
+from aimc_robust.experiments.recommend.places import Places, digital_by_choice, given_places
 from aimc_robust.experiments.recommend.proposal import Proposal, propose
 from aimc_robust.experiments.recommend.sweep import measurement_identity, sweep_spec
 from aimc_robust.experiments.recommend.verdict import Verdict, judge
@@ -54,6 +55,8 @@ class Recommendation:
         proposal: The proposed method.
         verdict: What the sweep says of it; None without a sweep.
         digital_layers: Which layers of the measured model to keep digital, as `KeptDigital.to_json`; None: not asked.
+        places: The target's own `layers`.
+        digital_by_choice: Which layers these keep digital.
     """
 
     folder: Path
@@ -63,6 +66,8 @@ class Recommendation:
     proposal: Proposal
     verdict: Verdict | None
     digital_layers: dict[str, Any] | None = None
+    places: Places = field(default_factory=list)
+    digital_by_choice: list[str] = field(default_factory=list)
 
     @property
     def layers(self) -> pd.DataFrame:
@@ -118,8 +123,8 @@ def recommend(
         progress: Callbacks of the comparisons; each step is a note.
 
     Raises:
-        InputError: if the target is no device, or the baseline cannot be trained; with `jobs` on another device than a
-            CPU.
+        InputError: if the target is no device, its `layers` do not suit the model, or the baseline cannot be trained;
+            with `jobs` on another device than a CPU.
         ResultsError: if the folder holds the recommendation of another spec or device, or data or code have changed.
         AimcError: see `compare`.
     """
@@ -139,6 +144,9 @@ def recommend(
     if weights is None and selection != WHOLE_FILE:
         raise InputError(f"{selection.options} choose among the weights of a file; give --weights too.")
     data = load_data(spec.data, data_seed=spec.data_seed, folder=data_folder, task=task)
+    own_digital = []
+    if device.placement is not None:  # its patterns are checked before anything is trained
+        own_digital = digital_by_choice(build_model(spec.model, data, seed=0, task=task), device.placement)
     pretrained = None if weights is None else read_weights(weights, selection)
     identity = measurement_identity(spec, target, data, data_folder, epochs, pretrained)
     if forward_precision != "32-true":  # folders from before there was a choice continue
@@ -191,7 +199,8 @@ def recommend(
             progress=progress,
         )
         verdict = judge(proposal.label, "sgd", device.name, compared.results.estimates())
-    recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict, kept)
+    placed = given_places(target), own_digital
+    recommendation = Recommendation(folder, device.name, task, measurement, proposal, verdict, kept, *placed)
     atomic_write(folder / RECOMMENDATION, json.dumps(_as_json(recommendation), indent=1))
     return recommendation
 
@@ -234,4 +243,5 @@ def _as_json(recommendation: Recommendation) -> dict[str, Any]:
         "comparisons": json.loads(verdict.table.to_json(orient="records")),
     }
     proposed = {"label": proposal.label, "settings": proposal.settings, "reasons": list(proposal.reasons)}
-    return {"target": recommendation.target, "proposal": proposed, "verdict": judged, "digital_layers": layers}
+    values = {"target": recommendation.target, "proposal": proposed, "verdict": judged, "digital_layers": layers}
+    return values | {"digital_by_choice": recommendation.digital_by_choice}

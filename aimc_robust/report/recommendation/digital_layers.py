@@ -6,10 +6,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tomli_w
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from aimc_robust.errors import join_names
+from aimc_robust.evaluation.keep_digital import NO_PROPOSAL
+from aimc_robust.experiments.recommend.places import Places, with_digital
 from aimc_robust.experiments.recommend.run import Recommendation
+from aimc_robust.io.toml import inline_toml
 from aimc_robust.plot.labels import axis_label, unit_in_brackets
 from aimc_robust.plot.style import COLORS, GRAY, figure_style
 from aimc_robust.report.formatting import format_number, format_significant
@@ -51,19 +54,24 @@ def digital_layers(recommendation: Recommendation) -> Section | None:
         ]
         for rank, row in enumerate(kept["ranking"], start=1)
     ]
+    own = join_names(recommendation.digital_by_choice)
     note = (
         "Sets are the first layers of a ranking by the loss that the errors of a layer alone cost, per weight. Shares "
-        "are of the layers that crossbars could hold. Proposed is the smallest set whose interval over the chips 0 to "
+        f"are of the layers that {'the target leaves to crossbars' if own else 'crossbars could hold'}. "
+        "Proposed is the smallest set whose interval over the chips 0 to "
         f"{kept['confirmation']['chips'] - 1}, on validation data, reaches the required value as a whole; it was then "
         "measured once more, on other chips. confirmed: that interval reaches it as a whole. "
         "refuted: no part of it does."
     )
+    if kept["judgement"] == NO_PROPOSAL:
+        note += " More chips: `ar.keep_digital(..., chips=100)`."
     if is_measured:
         note += " Layers whose costs have overlapping intervals could also be in the other order."
     figure = Figure(partial(curve_figure, metric, kept), f"{heading(metric)} over the share that is kept digital")
     blocks = [
         kept["sentence"],
-        *spec_lines(kept["layers"]),
+        f"Digital by your choice, in every set below: {own}." if own else None,
+        *spec_lines(kept, recommendation.places),
         figure,
         Table("Sets of digital layers", curve),
         Section("Ranking of layers", [Table("Ranking of layers", ranking)], folded=True),
@@ -77,14 +85,16 @@ def _cost(row: dict[str, Any]) -> str:
     return format_significant(row["cost"]) + (f"\n[{low}, {high}]" if row["cost_low"] is not None else "")
 
 
-def spec_lines(layers: list[str]) -> list[Block]:
-    """Say how to keep layers digital."""
-    if not layers:
+def spec_lines(kept: dict[str, Any], places: Places) -> list[Block]:
+    """Say how to keep the proposed layers digital, with all other layers where the target has them."""
+    if not kept["layers"] or kept["judgement"] == NO_PROPOSAL:
         return []
-    entry = tomli_w.dumps({"layers": dict.fromkeys(layers, "digital")}).replace("[layers]", "").strip()
-    table = f"layers = {{ {', '.join(entry.splitlines())} }}"
+    layers = with_digital(places, kept["layers"], [row["layer"] for row in kept["ranking"]])
     how = "As a key of the device's table in a spec; commands take each as `--layer NAME=digital`:"
-    return [Prose(how), Code(table)]
+    if places:
+        how = "With the layers that the target places itself, as a key of the device's table in a spec; commands take "
+        how += "each as `--layer PATTERN=PLACE`, in this order:"
+    return [Prose(how), Code(f"layers = {inline_toml(dict(layers))}")]
 
 
 def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
@@ -97,8 +107,8 @@ def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
         for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), SHARES.items(), strict=True):
             shares = [row[key] for row in rows]
             axes.errorbar(shares, means, yerr=np.nan_to_num(arms), color=COLORS[0], marker="o", markersize=4, capsize=2)
-            (chosen,) = (row for row in rows if row["kept"] == len(kept["layers"]))
-            axes.plot(chosen[key], chosen["mean"], "o", markersize=10, fillstyle="none", color=COLORS[1])
+            for chosen in _proposed(kept):
+                axes.plot(chosen[key], chosen["mean"], "o", markersize=10, fillstyle="none", color=COLORS[1])
             axes.axhline(kept["required"], color=GRAY, linewidth=0.8, linestyle="--")
             axes.set_xscale("symlog", linthresh=1.0)
             axes.set_xlim(-0.1, 110.0)
@@ -106,7 +116,8 @@ def curve_figure(metric: PrimaryMetric, kept: dict[str, Any]) -> RenderedFigure:
             axes.set_xlabel(label)
         figure.axes[0].set_ylabel(axis_label(metric))
         figure.axes[0].set_title(f"dashed: required {threshold_text(metric, kept['required'])}", fontsize=9, loc="left")
-        figure.axes[1].set_title("ring: proposed", fontsize=9, loc="left")
+        if _proposed(kept):
+            figure.axes[1].set_title("ring: proposed", fontsize=9, loc="left")
         return render_figure(figure, "digital_layers")
 
 
@@ -115,7 +126,15 @@ def proposal_line(recommendation: Recommendation) -> str | None:
     kept, metric = recommendation.digital_layers, recommendation.task.primary
     if kept is None:
         return None
-    (chosen,) = (row for row in kept["curve"] if row["kept"] == len(kept["layers"]))
+    if not _proposed(kept):
+        return kept["sentence"]
+    (chosen,) = _proposed(kept)
     share, count = format_number(chosen["weights_percent"], 1), len(kept["layers"])
     required = value_text(metric, kept["required"])
     return f"Layers to keep digital for {required}: {count}, with {share} % of the weights ({kept['judgement']})."
+
+
+def _proposed(kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the row of the curve that is proposed, if any is."""
+    is_proposed = kept["judgement"] != NO_PROPOSAL
+    return [row for row in kept["curve"] if is_proposed and row["kept"] == len(kept["layers"])]

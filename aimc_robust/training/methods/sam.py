@@ -34,7 +34,8 @@ class Ascent(Method):
         m: Micro-batch size of m-sharpness. The batch is split into micro-batches of m, each ascends along its own
             gradient, and the update is their mean, weighted by their examples (not by the tokens or pixels that a task
             scores). BatchNorm then sees m images at a time and is updated by each micro-batch. None uses the whole
-            batch.
+            batch of a call of `backward`: with gradient accumulation each part ascends along its own gradient, as m
+            examples of a part would.
 
     References:
         m-RWP paper, Table A1 (`batches`); Foret et al., ICLR 2021, Sec. 4.1 (`m`).

@@ -14,7 +14,6 @@ from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware import program_chips
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
-from aimc_robust.report.recommendation.digital_layers import spec_lines
 
 pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
@@ -99,11 +98,18 @@ def test_chips_of_a_set_are_programmed_several_at_once(given, tmp_path, monkeypa
     assert at_once == [20] * (1 + len(sets) + 1)  # the device, each set, the confirmation
 
 
-def test_the_proposal_is_shown_as_a_spec_takes_it():
-    layers = ["stem", "blocks.0.conv1"]
-    _, code = spec_lines(layers)
-    assert tomllib.loads(code.text) == {"layers": dict.fromkeys(layers, "digital")}
-    assert spec_lines([]) == []
+def test_layers_that_are_digital_by_choice_are_named_and_stay_in_the_proposal(given, tmp_path):
+    arguments, _ = given
+    done = invoke(*arguments, "--out", tmp_path / "out", "--keep-digital", 65, "--layer", "features.0=digital")
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "out" / digital_layers.KEPT).read_text())["answer"]
+    assert 0 < len(kept["layers"]) < len(kept["ranking"])
+    assert json.loads((tmp_path / "out" / "advice.json").read_text())["digital_by_choice"] == ["features.0"]
+    assert "digital by your choice: features.0" in done.stdout
+    page = (tmp_path / "out" / "advice.md").read_text()
+    assert "Digital by your choice, in every set below: features.0." in page
+    (line,) = (line for line in page.splitlines() if line.strip().startswith("layers = "))
+    assert tomllib.loads(line.strip())["layers"] == dict.fromkeys(["features.0", *kept["layers"]], "digital")
 
 
 def test_without_the_option_there_is_no_section(given, tmp_path):

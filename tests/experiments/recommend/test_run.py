@@ -294,6 +294,7 @@ BAD = {
     "no spec": (["--device", DEVICE, "--spec", "gone.toml"], "gone.toml"),
     "no weights": (["--device", DEVICE, "--weights", "gone.pt"], "gone.pt"),
     "bad setting": (["--device", DEVICE, "--set", "rows"], "KEY=VALUE"),
+    "no such layer": (["--device", DEVICE, "--layer", "conv1=digital"], "no layer of the model matches the pattern"),
 }
 
 
