@@ -10,7 +10,7 @@ from scipy import stats
 from aimc_robust import Axes, random_numbers
 from aimc_robust.parallel.process_pool import use_threads
 from aimc_robust.philox import philox, random_bits
-from aimc_robust.random_numbers import draw_rows, laplace, normal, normals, short_normals, uniform
+from aimc_robust.random_numbers import draw_rows, laplace, normal, normal_means, normals, short_normals, uniform
 
 N = 2**21
 
@@ -52,13 +52,31 @@ def test_the_numbers_have_their_distribution(name):
     assert (np.abs([(numbers**k).mean() for k in orders] - moments[orders]) < 4.5 * errors).all()
 
 
-@pytest.mark.parametrize("limit", [3.0, 3.5, 4.0, 4.5, 4.8])
-@pytest.mark.parametrize("name", ["normal", "short normal"])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        *(("normal", limit) for limit in (3.0, 3.5, 4.0, 4.5, 4.8)),
+        *(("short normal", limit) for limit in (3.0, 3.5, 4.0)),
+    ],
+)
 def test_the_tails_are_those_of_a_normal_number(name, limit):
     expected = 2.0 * N * stats.norm.sf(limit)
     count = int((np.abs(draws(name)) > limit).sum())
     assert stats.poisson.sf(count - 1, expected) > 1e-4
     assert stats.poisson.cdf(count, expected) > 1e-4
+
+
+def test_short_normals_are_the_means_of_equally_likely_parts():
+    means = normal_means().astype(np.float64)
+    assert means.shape == (2**16,)
+    assert (np.diff(means) > 0).all()
+    assert np.abs(means + means[::-1]).max() < 1e-6
+    assert means.std() == pytest.approx(1.0, abs=1e-6)
+    assert means[-1] == pytest.approx(2**16 * stats.norm.pdf(stats.norm.isf(2**-16)), rel=1e-5)
+    assert np.abs(stats.norm.cdf(means) - (np.arange(2**16) + 0.5) / 2**16).max() < 2**-17
+    bits = np.arange(2**15, dtype=np.int32).view(np.int16)  # 0, and each number without the top bit
+    found = short_normals(bits.view(np.int32)[None], np)
+    assert np.array_equal(found[0], normal_means()[bits.view(np.uint16)])
 
 
 def test_the_ends_of_the_bits_give_finite_numbers():
@@ -119,6 +137,8 @@ def test_tensor_operations_give_numpys_numbers(distribution):
     found = distribution(philox([3], counters).flatten().view(torch.int32).reshape(16, -1), torch)
     assert found.dtype == torch.float32
     assert np.abs(found.numpy() - expected).max() <= 1e-6 * max(1.0, np.abs(expected).max())
+    if distribution is short_normals:
+        assert np.array_equal(found.numpy(), expected)
 
 
 def test_threads_change_nothing(monkeypatch):

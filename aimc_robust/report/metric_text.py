@@ -53,6 +53,12 @@ def difference_text(metric: PrimaryMetric, value: float | None, *, sign: bool = 
     return f"{format_value(metric, value, sign=sign)} {metric.difference_unit}".rstrip()
 
 
+def limit_text(metric: PrimaryMetric, limit: float) -> str:
+    """Format the largest possible difference, 0 or more, rounded up."""
+    step = 0.01 if metric.unit == "%" or limit <= 0 else 10.0 ** (math.floor(math.log10(limit)) - 3)
+    return difference_text(metric, math.ceil(limit / step - 1e-9) * step)
+
+
 def interval_text(metric: PrimaryMetric, low: float | None, high: float | None, decimals: int = 2) -> str:
     """Format an interval of values or differences as `[low, high]`; empty for None or NaN."""
     if low is None or high is None or math.isnan(low):

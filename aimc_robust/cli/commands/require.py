@@ -1,5 +1,6 @@
 """The command `require`: what trained weights require of a memory device."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,15 @@ import typer
 from aimc_robust.cli.device_options import Layer
 from aimc_robust.cli.weight_options import Ignore, Key, Prefix
 
+INPUTS = (
+    *("model", "option", "data", "task", "key", "prefix", "ignore", "layer", "normalize", "size", "resize", "images"),
+    *("classes", "data_root", "batch_size", "data_seed", "chip_seed"),
+)
+"""Options that `evaluate` takes alike."""
+
 
 def require(
+    context: typer.Context,
     weights: Annotated[str, typer.Argument(help="File of weights, as for `evaluate`.")],
     model: Annotated[
         str, typer.Option(help="package.module:function, torchvision:NAME, timm:NAME, or a name such as resnet18.")
@@ -100,6 +108,7 @@ def require(
     from aimc_robust.models.registry import ModelSpec
     from aimc_robust.models.weight_selection import WeightSelection
     from aimc_robust.parallel.process_pool import available_cpus
+    from aimc_robust.report.requirements.command import evaluate_command
     from aimc_robust.report.requirements.page import write_requirements
     from aimc_robust.targets.build import build_target
     from aimc_robust.targets.command_line import parse_times, target_tables
@@ -111,7 +120,8 @@ def require(
     times_s = parse_times(time)
     if len(times_s) != 1:
         raise InputError(f"requirements are for one time, got --time {time}.")
-    (table,) = target_tables(["ideal"], [0.0], {"rows": ARRAY, "columns": ARRAY} | settings, layer or ())
+    arrays = {"rows": ARRAY, "columns": ARRAY} | settings
+    (table,) = target_tables(["ideal"], [0.0], arrays, layer or ())
     target = build_target(table)
     assert isinstance(target, CrossbarTarget)
     if not target.is_plain or target.time_s:
@@ -157,4 +167,18 @@ def require(
         )
     show(found)
     subject = f"{weights} ({model}) on {examples.count} examples of {data}"
-    typer.echo(f"report: {write_requirements(found, out, subject)}")
+    of_inputs = [text for text in set_ or [] if text.lstrip().startswith(("task.", "data."))]
+    inputs = [[weights], *_given(context), *(["--set", text] for text in of_inputs)]
+    typer.echo(f"report: {write_requirements(found, out, subject, evaluate_command(found, inputs, arrays, out))}")
+
+
+def _given(context: typer.Context) -> Iterator[list[str]]:
+    """Yield each option of `INPUTS` that the command line has, with its value."""
+    options = {option.name: option for option in context.command.params}
+    for name in INPUTS:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            yield [options[name].opts[0], str(each)]

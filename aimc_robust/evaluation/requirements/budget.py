@@ -63,11 +63,11 @@ class ErrorBudget:
             states, stds = zip(*self.programming, strict=True)
             table["programming"] = {
                 "kind": "piecewise-linear",
-                "states": [state * high for state in states],
-                "stds": [std * high for std in stds],
+                "states": [_short(state * high) for state in states],
+                "stds": [_short(std * high) for std in stds],
             }
         if self.read_noise > 0:
-            table["read"] = {"kind": "polynomial", "coefficients": [self.read_noise * high]}
+            table["read"] = {"kind": "polynomial", "coefficients": [_short(self.read_noise * high)]}
         if self.drifts:
             constants = (
                 {"slope_ln": 0.0, "offset": nu, "min": nu, "max": nu} for nu in (self.drift_mean, self.drift_std)
@@ -90,6 +90,11 @@ class ErrorBudget:
         if self.dac_bits:
             changed["dac"] = replace(template.periphery.dac or DAC(), bits=self.dac_bits)
         return template.replace(**changed)
+
+
+def _short(state: float) -> float:
+    """Return a state without the last digits of a product of floating-point numbers."""
+    return float(f"{state:.6g}")
 
 
 def check_template(crossbar: Crossbar) -> None:

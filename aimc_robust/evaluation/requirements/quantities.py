@@ -79,12 +79,18 @@ class Quantity:
         """Return the level at which its errors have `scale`**2 of the variance that they have at `level`."""
         if self.is_bits:
             return min(math.ceil(level - math.log2(scale)), MAX_BITS)
-        return level * (scale**2 if self.effect in ("stuck-low", "stuck-high") else scale)
+        return four_digits(level * (scale**2 if self.effect in ("stuck-low", "stuck-high") else scale))
 
 
 def geometric_levels(high: float, low: float) -> tuple[float, ...]:
     """Return levels from `high` down to `low`, `PER_OCTAVE` for each factor of 2."""
-    return tuple(high * 2.0 ** (-k / PER_OCTAVE) for k in range(math.floor(PER_OCTAVE * math.log2(high / low)) + 1))
+    count = math.floor(PER_OCTAVE * math.log2(high / low)) + 1
+    return tuple(four_digits(high * 2.0 ** (-k / PER_OCTAVE)) for k in range(count))
+
+
+def four_digits(value: float) -> float:
+    """Round to four significant digits, before anything is simulated: a card can state what was confirmed."""
+    return float(f"{value:.4g}")
 
 
 def _constant(level: float, setting: Setting) -> Fields:
@@ -96,11 +102,11 @@ def _proportional(level: float, setting: Setting) -> Fields:
 
 
 def _curve(level: float, setting: Setting) -> Fields:
-    return {"programming": tuple((state, level * std) for state, std in setting.curve)}
+    return {"programming": tuple((state, four_digits(level * std)) for state, std in setting.curve)}
 
 
 def _drift(level: float, setting: Setting) -> Fields:
-    return {"drift_mean": level, "drift_std": level * setting.drift_spread}
+    return {"drift_mean": level, "drift_std": four_digits(level * setting.drift_spread)}
 
 
 def _compensated(level: float, setting: Setting) -> Fields:

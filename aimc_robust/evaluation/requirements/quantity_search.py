@@ -51,12 +51,13 @@ class QuantitySearch:
     def row(self, name: str) -> dict[str, Any]:
         """Search and confirm one quantity; return its row of `DeviceRequirements.table`."""
         quantity = QUANTITIES[name]
+        levels = quantity.levels[1:] if quantity.effect == "adc" and self._has_sign_bit else quantity.levels
         factor = self.growth.get(name)
         expected = math.nan if factor is None else (self.excess / factor) ** (1.0 / quantity.grows)
         row = self._search(
             {"quantity": name, "title": quantity.title, "unit": quantity.unit},
             lambda level: budget_at({name: level}, self.setting),
-            quantity.levels,
+            levels,
             start=(START_BITS if quantity.is_bits else START_LEVEL) if math.isnan(expected) else expected,
             jump=BITS_JUMP if quantity.is_bits else JUMP,
             is_random=quantity.differs_between_chips(self.setting),
@@ -93,6 +94,13 @@ class QuantitySearch:
         )
         row["predicted"] = start
         return row, {} if math.isnan(row["level"]) else levels(row["level"])
+
+    @property
+    def _has_sign_bit(self) -> bool:
+        """Whether one bit of the template's ADCs is a sign, which is too few."""
+        (template,) = set(self.simulator.hardware.crossbars)
+        adc = template.periphery.adc
+        return adc is not None and adc.kind == "sign-magnitude"
 
     def _search(
         self,

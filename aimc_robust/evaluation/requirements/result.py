@@ -25,12 +25,16 @@ class DeviceRequirements:
     Attributes:
         metric: The primary metric.
         digital: Its value with digital weights.
+        examples: Number of items that it is of.
+        items: What these are, in the plural, such as `images`.
+        device_count: Number of devices that hold the model.
         drop: The allowed drop, in points of a percentage or in the metric's unit.
         required_yield: Required share of chips, 0 to 1.
         chips: Number of chips of each search, and as many others of each confirmation.
         allowed_failures: How many of them may lose more.
         time_s: Seconds since programming, for drift.
         t0_s: Seconds from the programming pulse to time 0, see `PowerLawDrift`.
+        drift_spread: Standard deviation of the drift exponent over devices, in units of its mean.
         template: The crossbar that the device is for.
         table: One row per quantity: its name `quantity`, `title`, `unit` of the level; `level`, the confirmed
             level, NaN if none is; `found`, that of the search; `predicted` to second order from the loss at the level
@@ -49,12 +53,16 @@ class DeviceRequirements:
 
     metric: PrimaryMetric
     digital: float
+    examples: int
+    items: str
+    device_count: int
     drop: float
     required_yield: float
     chips: int
     allowed_failures: int
     time_s: float
     t0_s: float
+    drift_spread: float
     template: Crossbar
     table: pd.DataFrame
     together: ErrorBudget | None
@@ -86,12 +94,15 @@ class DeviceRequirements:
         return {
             "metric": self.metric.name,
             "digital": self.digital,
+            "examples": self.examples,
+            "device_count": self.device_count,
             "drop": self.drop,
             "required_yield": self.required_yield,
             "chips": self.chips,
             "allowed_failures": self.allowed_failures,
             "time_s": self.time_s,
             "t0_s": self.t0_s,
+            "drift_spread": self.drift_spread,
             "window": list(window),
             "unit": self.template.device.cell.unit,
             "quantities": records(self.table),

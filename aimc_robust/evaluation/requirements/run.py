@@ -13,13 +13,14 @@ from torch import nn
 from aimc_robust.data.batches import Batches, as_reiterable, input_batches
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import DAY_S, require_time
-from aimc_robust.errors import InputError, require_finite, require_type, require_whole
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, check_jobs, chip_evaluation
+from aimc_robust.errors import InputError, require_finite, require_type
+from aimc_robust.evaluation.monte_carlo import check_jobs, chip_evaluation
 from aimc_robust.evaluation.requirements.budget import ErrorBudget, check_template
 from aimc_robust.evaluation.requirements.devices import judge_devices
 from aimc_robust.evaluation.requirements.quantities import Setting, budget_at, find_quantities
 from aimc_robust.evaluation.requirements.quantity_search import TOGETHER, QuantitySearch
 from aimc_robust.evaluation.requirements.result import DeviceRequirements
+from aimc_robust.evaluation.requirements.search import number_of_chips
 from aimc_robust.evaluation.requirements.second_order import (
     curve_of_bins,
     equal_cost_curve,
@@ -29,7 +30,7 @@ from aimc_robust.evaluation.requirements.second_order import (
 from aimc_robust.evaluation.requirements.simulator import Simulator
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
-from aimc_robust.statistics.binomial import allowed_failures, chips_for_yield
+from aimc_robust.hardware.conversion.mapping_summary import map_model
 from aimc_robust.tasks.model_score import no_loss
 from aimc_robust.tasks.registry import TaskLike, as_task
 
@@ -98,7 +99,7 @@ def device_requirements(
     require_finite("drop", drop)
     if drop == 0:
         raise InputError("drop must be above 0, since chips differ in both directions; got 0: allow a small drop.")
-    count, allowed = _number_of_chips(chips, required_yield)
+    count, allowed = number_of_chips(chips, required_yield)
     _check_times(time_s, t0_s, drift_spread, drifts=any(name.startswith("drift") for name in wanted))
     hardware, template = _template(crossbar)
     cells = [load_cell_model(device) for device in devices]
@@ -106,7 +107,7 @@ def device_requirements(
     built_task = as_task(task)
     batches = as_reiterable(batches, built_task)
     digital = chip_evaluation(model, batches, None, task=built_task)(0)
-    chip_evaluation(model, batches, hardware, task=built_task)  # shows warnings on the model once
+    prepared = chip_evaluation(model, batches, hardware, task=built_task).model  # shows warnings on the model once
     check_jobs(model, jobs)
     if digital.loss is None:
         if explicit and CURVE in wanted:
@@ -155,12 +156,16 @@ def device_requirements(
     return DeviceRequirements(
         metric=built_task.primary,
         digital=digital.value,
+        examples=digital.n,
+        items=built_task.items,
+        device_count=map_model(prepared, hardware).total()["devices"],
         drop=drop,
         required_yield=required_yield,
         chips=count,
         allowed_failures=allowed,
         time_s=time_s,
         t0_s=t0_s,
+        drift_spread=drift_spread,
         template=template,
         table=pd.DataFrame([*rows, *([{**combined, TOGETHER: math.nan}] if combined else [])]),
         together=budget_at(levels, search.setting) if levels else None,
@@ -176,21 +181,6 @@ def device_requirements(
             on_step=step,
         ),
     )
-
-
-def _number_of_chips(chips: int | None, required_yield: float) -> tuple[int, int]:
-    """Return (number of chips of each search, how many may fail)."""
-    require_finite("required_yield (a share of chips, 0 to 1)", required_yield, high=1.0)
-    fewest = chips_for_yield(required_yield)
-    if chips is None:
-        chips = chips_for_yield(required_yield, failures=1)
-    require_whole("chips", chips, low=1, high=MAX_CHIPS)
-    if chips < fewest:
-        raise InputError(
-            f"a yield of {required_yield:g} with 95 % confidence needs at least {fewest} chips, none of which fails; "
-            f"got chips = {chips}."
-        )
-    return chips, allowed_failures(chips, required_yield)
 
 
 def _check_times(time_s: float, t0_s: float, drift_spread: float, *, drifts: bool) -> None:

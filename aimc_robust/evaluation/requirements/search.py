@@ -6,11 +6,30 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from aimc_robust.errors import InputError, require_finite, require_whole
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS
+from aimc_robust.statistics.binomial import allowed_failures, chips_for_yield
+
 Passes = Callable[[int, Sequence[int]], Sequence[bool]]
 """(index of a level, chips) -> whether each chip passes. Level 0 is the hardest."""
 
 BLOCK = 16  # chips that are measured before the next decision; any number of processes makes the same decisions
 CONFIRMED_AT = (24, 12, 6, 3, 1, 0)  # steps that a level of the confirmation is easier than the level that was found
+
+
+def number_of_chips(chips: int | None, required_yield: float) -> tuple[int, int]:
+    """Return (number of chips of each search, how many of them may fail); None: as many as allow one failure."""
+    require_finite("required_yield (a share of chips, 0 to 1)", required_yield, high=1.0)
+    fewest = chips_for_yield(required_yield)
+    if chips is None:
+        chips = chips_for_yield(required_yield, failures=1)
+    require_whole("chips", chips, low=1, high=MAX_CHIPS)
+    if chips < fewest:
+        raise InputError(
+            f"a yield of {required_yield:g} with 95 % confidence needs at least {fewest} chips, none of which fails; "
+            f"got chips = {chips}."
+        )
+    return chips, allowed_failures(chips, required_yield)
 
 
 class Confirmation(NamedTuple):

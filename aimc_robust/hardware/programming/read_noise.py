@@ -99,7 +99,7 @@ class _Stream:
         self._key, self._block = key, 0
 
     def next(self, parts: int, count: int, device: torch.device) -> Tensor:
-        bits = 16  # half as many as a chip's numbers take, which would be half of the time
+        bits = 16  # half as many as a chip's numbers take: bits are most of the time
         numbers = draw_rows([self._key], parts, count, short_normals, first=self._block, bits=bits, device=device)
         self._block += parts * blocks_per_row(count, bits)
         return numbers

@@ -8,7 +8,7 @@ from aimc_robust.report import terms
 from aimc_robust.report.comparison import table_files, text
 from aimc_robust.report.comparison.content import ComparisonContent
 from aimc_robust.report.comparison.rankings import BaselineComparison, baseline_pairs
-from aimc_robust.report.metric_text import best_mean, difference_cells, difference_text, value_text
+from aimc_robust.report.metric_text import best_mean, difference_cells, limit_text, value_text
 from aimc_robust.report.page_model import Bullets, Files, Prose, Row, Section, Table, codes
 from aimc_robust.statistics.paired_difference import comparison_table
 from aimc_robust.statistics.primary_metric import PrimaryMetric
@@ -28,7 +28,7 @@ def summary(content: ComparisonContent) -> Section:
     if 1 < seeds <= FEW_SEEDS and not all(c.settled for c in comparisons):
         items.append(
             f"With {seeds} trained models per method only large differences that are nearly the same for every seed "
-            "are settled; five or more are advisable (docs/explanation/statistics.md)."
+            "are settled; five or more are advisable."
         )
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
 
@@ -80,14 +80,21 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
 
 
 def _largest_leads(metric: PrimaryMetric, comparisons: Sequence[BaselineComparison]) -> str:
-    """Say how large a lead can be at most where none is settled; empty where no interval says so."""
-    leads = {c.target: c.largest_lead for c in comparisons if c.largest_lead is not None and c.largest_lead > 0}
+    """Say how large a lead can be at most on targets where none is settled; empty where no interval says so."""
+    leads = {c.target: max(c.largest_lead, 0.0) for c in comparisons if c.largest_lead is not None}
     if not leads:
         return ""
-    ends = leads if len(leads) <= MANY_LEADS else (min(leads, key=leads.__getitem__), max(leads, key=leads.__getitem__))
-    limits = [f"{difference_text(metric, leads[target])} on {codes([target])}" for target in ends]
-    listed = ", ".join(limits) if len(leads) <= MANY_LEADS else " to ".join(limits)
-    return f" With 95 % confidence for the whole page, a lead there is at most {listed}."
+    limits = {target: f"{limit_text(metric, lead)} on {codes([target])}" for target, lead in leads.items()}
+    if len(limits) <= MANY_LEADS:
+        listed = ", ".join(limits.values())
+    else:
+        ends = min(leads, key=leads.__getitem__), max(leads, key=leads.__getitem__)
+        listed = " to ".join(dict.fromkeys(limits[target] for target in ends))
+        listed += "" if ends[0] != ends[1] else " and each other target"
+    without = codes([c.target for c in comparisons if c.target not in leads])
+    return f" With 95 % confidence for the whole page, a lead is at most {listed}." + (
+        f" No limit is known on {without}." if without else ""
+    )
 
 
 def _by_method(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -53,7 +53,8 @@ class BaselineComparison:
         means: Label -> mean.
         comparison: best - baseline; None if the baseline itself is the best.
         largest_lead: How much better than the baseline a method can be at most, in the metric's unit: best end of the
-            intervals that are corrected for all comparisons of the page. None if a method has none.
+            intervals that are corrected for all comparisons of the page. None unless all methods have one that covers
+            further models.
     """
 
     target: str
@@ -128,10 +129,13 @@ def compare_with_baseline(
 def _largest_lead(comparisons: Sequence[Comparison | None]) -> float | None:
     leads = []
     for comparison in comparisons:
-        if comparison is None or comparison.difference is None or comparison.simultaneous_ci is None:
+        difference = None if comparison is None else comparison.difference
+        if comparison is None or difference is None or comparison.simultaneous_ci is None:
+            return None
+        if difference.covers != "models":
             return None
         low, high = comparison.simultaneous_ci
-        leads.append(high if comparison.difference.metric.is_higher_better else -low)
+        leads.append(high if difference.metric.is_higher_better else -low)
     return max(leads)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +18,13 @@ from aimc_robust.evaluation.requirements.result import DeviceRequirements
 from aimc_robust.plot.style import COLORS, figure_style
 from aimc_robust.report.formatting import format_significant
 from aimc_robust.report.page_files import page_files, write_files
-from aimc_robust.report.page_model import Code, Figure, Page, Prose, Section, Table
+from aimc_robust.report.page_model import Block, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.rendering import RenderedFigure, render_figure
+from aimc_robust.report.requirements.command import CARD
 from aimc_robust.report.requirements.text import (
     STATUS,
+    effects,
+    ideal_text,
     level_text,
     limit_text,
     loss_text,
@@ -31,20 +33,19 @@ from aimc_robust.report.requirements.text import (
     yield_text,
 )
 
-CARD = "error-budget.toml"
 NUMBERS = "requirements.json"
 
 
-def write_requirements(found: DeviceRequirements, folder: Path, subject: str) -> Path:
+def write_requirements(found: DeviceRequirements, folder: Path, subject: str, command: str | None = None) -> Path:
     """Write page, numbers and the card of all errors together into a folder; return the path of requirements.html.
 
-    `subject` says which model and data they are of.
+    `subject` says which model and data they are of; `command` is from `evaluate_command`.
     """
     page = Page(
         "Device requirements",
         "requirements",
         [Prose(found.sentence, "question"), f"{subject}. {setting_text(found)}"],
-        [make(found) for make in SECTIONS],
+        [levels(found), budget_card(found, command), states(found), devices(found)],
     )
     files = page_files(page, "requirements")
     numbers = {"subject": subject, **found.to_json()}
@@ -92,19 +93,26 @@ def _scale_text(found: DeviceRequirements) -> str:
     return "" if math.isnan(found.scale) else f"{format_significant(found.scale, 2)} × alone"
 
 
-def budget_card(found: DeviceRequirements) -> Section | None:
-    """Show the budget of all errors together as a device card."""
-    card = found.card()
-    if card is None or found.together is None:
+def budget_card(found: DeviceRequirements, command: str | None = None) -> Section | None:
+    """Show the budget of all errors together as a device card, and how to evaluate it."""
+    card, budget, arrays = found.card(), found.together, found.template.arrays
+    if card is None or budget is None:
         return None
-    bits = {"ADC": found.together.adc_bits, "DAC": found.together.dac_bits}
-    converters = [f"{count} bits in each {name}" for name, count in bits.items() if count]
+    conditions = [f"arrays of {arrays.rows or 'unlimited'} rows and {arrays.columns or 'unlimited'} columns"]
+    bits = {"ADC": budget.adc_bits, "DAC": budget.dac_bits}
+    conditions += [f"{count} bits in each {name}" for name, count in bits.items() if count]
+    if budget.drifts:
+        compensation = "with" if budget.compensates else "without"
+        conditions.append(f"{compensation} global drift compensation, {time_text(found.time_s)} after programming")
+    ideal = ideal_text(found, effects(found, together=True))
+    without = f" Ideal in it, as not searched or without a confirmed limit: {ideal}." if ideal else ""
     text = (
-        f"A device that a design can aim at: all errors of the last column at once, as the card `{CARD}`, which "
-        f"`evaluate --device {CARD}` and every other command takes"
+        f"A device that a design can aim at: all errors of the last column at once, as the card `{CARD}`, which every "
+        f"command takes as `--device`. The budget is met under these conditions, which no card holds: "
+        f"{', '.join(conditions)}.{without}"
     )
-    text += f"; with {' and '.join(converters)}." if converters else "."
-    return Section("The budget of all errors as a device card", [text, Code(card_text(card).strip())])
+    how: list[Block] = [Prose("To evaluate it under them, with the yield:"), Code(command)] if command else []
+    return Section("The budget of all errors as a device card", [text, *how, Code(card_text(card).strip())])
 
 
 def states(found: DeviceRequirements) -> Section | None:
@@ -163,9 +171,6 @@ def _time_text(row: dict[str, object]) -> str:
     time_s = float(str(row["time_s"]))
     after = f"after {time_text(time_s)}" if time_s else ""
     return f"{after}, with drift compensation" if row["compensated"] else after
-
-
-SECTIONS: list[Callable[[DeviceRequirements], Section | None]] = [levels, budget_card, states, devices]
 
 
 def _draw_states(table: pd.DataFrame) -> RenderedFigure:

@@ -1,7 +1,10 @@
 """`require` writes a report, numbers and a card that other commands take; mistakes are one sentence."""
 
 import json
+import re
+import shlex
 
+import pandas as pd
 import pytest
 import torch
 from support.command_line import invoke
@@ -48,6 +51,26 @@ def test_the_report_has_the_levels_of_the_numbers(weights, tmp_path):
     card = load_card(tmp_path / "error-budget.toml")
     assert card.programming.stds[0] == pytest.approx(numbers["together"]["programming"][0][1])
     assert card.read.coefficients[0] == pytest.approx(numbers["together"]["read_noise"])
+
+
+def test_the_command_of_the_page_evaluates_the_budget(weights, tmp_path):
+    options = ["--drop", 8, "--yield", 0.5, "--chips", 6, "--jobs", 1, "--set", "rows=64", "--out", tmp_path / "out"]
+    options += ["--batch-size", 30]
+    quantities = [word for name in ("read-noise", "adc-bits") for word in ("--quantity", name)]
+    done = invoke("require", weights, *MODEL, *options, *quantities)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "requirements.md").read_text()
+    (command,) = re.findall(r"aimc-robust evaluate.*?(?=\n```)", page, re.DOTALL)
+    words = shlex.split(command.replace("\\\n", ""))
+    assert "--batch-size" in words
+    assert not {"--drop", "--quantity", "--jobs"} & set(words)
+    done = invoke(*words[1:], "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "out" / "requirements.json").read_text())
+    chips = pd.read_csv(tmp_path / "out" / "evaluation" / "evaluations.csv")
+    chips = chips[chips["target"] == "error-budget"]
+    assert len(chips) == 6
+    assert (chips["accuracy"] >= numbers["digital"] - 8.0).all()  # none of 6 may fail
 
 
 BAD = {

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shlex
 
 import pytest
 import torch
@@ -16,8 +17,13 @@ from aimc_robust.evaluation.requirements.quantities import QUANTITIES, alternati
 from aimc_robust.evaluation.requirements.second_order import BINS, only_bin, state_sensitivities
 from aimc_robust.evaluation.requirements.simulator import Simulator
 from aimc_robust.hardware.programming.moments import model_moments
+from aimc_robust.io.toml import parse_settings
+from aimc_robust.report.requirements.command import evaluate_command
+from aimc_robust.report.requirements.page import write_requirements
 from aimc_robust.seeding import global_seed
 from aimc_robust.statistics.binomial import yield_bounds
+from aimc_robust.targets.build import build_target
+from aimc_robust.targets.command_line import parse_times, target_tables
 from aimc_robust.tasks.classification import Classification
 
 OPTIONS = {"required_yield": 0.6, "jobs": 1}  # 10 chips: fast
@@ -148,8 +154,8 @@ def test_all_errors_together_are_smaller_and_hold_as_a_card(of_net):
     rows, budget = of_net.table.set_index("quantity"), of_net.together
     scaled = rows["together"].dropna()
     assert set(scaled.index) == set(alternatives_removed(QUANTITIES))
-    assert budget.read_noise == pytest.approx(of_net.scale * of_net.level("read-noise"))
-    assert budget.stuck_low == pytest.approx(of_net.scale**2 * of_net.level("stuck-low"))
+    assert budget.read_noise == float(f"{of_net.scale * of_net.level('read-noise'):.4g}")  # as the card states it
+    assert budget.stuck_low == float(f"{of_net.scale**2 * of_net.level('stuck-low'):.4g}")
     assert budget.adc_bits >= of_net.level("adc-bits")
     assert 0.1 < of_net.scale <= 1
     card = load_card(of_net.card().model_dump(mode="json", exclude_none=True))
@@ -159,6 +165,34 @@ def test_all_errors_together_are_smaller_and_hold_as_a_card(of_net):
     too_large = Crossbar(card, rows=256, columns=256, error_scale=20.0)
     worse = evaluate(net(), batches(), too_large, chips=20, chip_seed=9, jobs=1)
     assert worse.yield_at(of_net.digital - 2.0).share < 60
+
+
+def test_the_command_of_the_page_has_every_condition_of_the_budget(of_net, tmp_path):
+    write_requirements(of_net, tmp_path, "a net")
+    arrays = {"rows": 256, "columns": 256, "read_noise": False}  # of the template: a budget has its own
+    command = evaluate_command(of_net, [["net.pt"], ["--model", "a:b"]], arrays, tmp_path).replace("\\\n", "")
+    words = shlex.split(command)
+    assert words[:5] == ["aimc-robust", "evaluate", "net.pt", "--model", "a:b"]
+    settings = parse_settings([words[k + 1] for k, word in enumerate(words) if word == "--set"])
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    (table,) = target_tables([given["--device"]], parse_times(given["--times"]), settings)
+    target, budget = build_target(table), of_net.together
+    expected = budget.crossbar(of_net.template, t0_s=of_net.t0_s)
+    assert target.crossbar.device.programming_window == expected.device.window
+    assert target.crossbar.replace(window=expected.device.window) == expected
+    assert budget.compensates
+    assert (target.time_s, target.deployment.compensation) == (of_net.time_s, ("drift",))
+    assert 0 <= of_net.digital - 2.0 - float(given["--threshold"]) < 1e-5
+    assert given["--chips"] == "10"
+
+
+def test_searched_numbers_have_four_digits_in_the_card_and_were_confirmed_so(of_net):
+    card = of_net.card()
+    of_card = [*card.programming.stds, *card.read.coefficients, card.stuck.low, card.stuck.high]
+    of_card += [card.drift.exponent_mean.offset, card.drift.exponent_std.offset]
+    searched = [*of_net.table["level"].dropna(), *of_net.table["together"].dropna()]
+    assert all(number == float(f"{number:.4g}") for number in [*of_card, *searched])
+    assert card.stuck.low == of_net.together.stuck_low > 0
 
 
 def test_devices_are_judged(of_net):
@@ -232,6 +266,12 @@ def test_a_budget_has_the_window_of_the_template_in_its_unit():
     assert (card.unit, card.window, crossbar.device.error_scale) == ("uS", (1.0, 39.0), 1.0)
     assert float(card.programming_std(torch.tensor(10.0))) == pytest.approx(3.9)
     assert crossbar.periphery.adc == ADC(bits=7, kind="sign-magnitude")
+
+
+def test_an_adc_with_a_sign_bit_has_two_bits_or_more():
+    signed = Crossbar("ideal", rows=256, adc=ADC(bits=8, kind="sign-magnitude"))
+    found = device_requirements(net(), batches(), drop=90.0, quantities=["adc-bits"], crossbar=signed, **OPTIONS)
+    assert found.level("adc-bits") == 2
 
 
 def test_digital_layers_stay_digital():

@@ -3,6 +3,7 @@
 The slow form draws the state of every device anew for every multiply and multiplies with that.
 """
 
+import math
 import warnings
 
 import numpy as np
@@ -176,7 +177,8 @@ def test_the_noise_of_an_image_does_not_depend_on_its_batch(name, rows, mapping)
     for size in (1, 3):
         assert torch.equal(noise[size], noise[7])  # bit for bit
         torch.testing.assert_close(noise[size, "y"], noise[7, "y"], rtol=0, atol=1e-5)  # sums may be ordered otherwise
-    assert len(torch.unique(noise[7])) > 0.99 * noise[7].numel()
+    expected = 2**16 * (1.0 - math.exp(-noise[7].numel() / 2**16))  # distinct ones of 2^16 values
+    assert len(torch.unique(noise[7])) > 0.98 * expected
 
 
 def traced(model, x):

@@ -1,8 +1,10 @@
 """Differences from the baseline: every number that decides what is settled is shown, and the summary names it."""
 
 import json
+import math
 import re
 import shutil
+from dataclasses import dataclass
 
 import pandas as pd
 import pytest
@@ -10,9 +12,10 @@ from scipy.stats import t
 
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison.content import gather
-from aimc_robust.report.comparison.difference_sections import summary
+from aimc_robust.report.comparison.difference_sections import _largest_leads, summary
 from aimc_robust.report.write import write_report
 from aimc_robust.statistics.multiple_testing import holm
+from aimc_robust.statistics.primary_metric import ACCURACY
 
 TARGETS = ["digital", "gaussian-0.2", "rram-wan2022"]
 
@@ -88,16 +91,46 @@ def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_ar
     at_most = 0.01 + 0.05 * t.ppf(1 - 0.05 / 3 / 2, df=1)  # differences -0.04 and 0.06, three comparisons
     assert unsettled == (
         "No method is settled to be better than sgd on `digital`, `gaussian-0.2`. With 95 % confidence for the whole "
-        f"page, a lead there is at most {at_most:.2f} points on `digital`."
+        f"page, a lead is at most {math.ceil(100 * at_most) / 100:.2f} points on `digital`, 0.00 points on "
+        "`gaussian-0.2`."
     )
     assert below == "Settled to be worse than sgd: m-rwp on `gaussian-0.2`."
     assert few.startswith("With 2 trained models per method")
+    assert few.endswith("five or more are advisable.")
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A baseline comparison of which only these two attributes are read."""
+
+    target: str
+    largest_lead: float | None
+
+
+@pytest.mark.parametrize(
+    ("leads", "expected"),
+    [
+        ({"a": None, "b": None}, ""),
+        ({"a": 0.221, "b": None}, "at most 0.23 points on `a`. No limit is known on `b`."),
+        ({"a": 0.00012, "b": -0.3}, "at most 0.01 points on `a`, 0.00 points on `b`."),
+        (dict(zip("abcdefg", range(1, 8), strict=True)), "at most 1.00 points on `a` to 7.00 points on `g`."),
+        (dict.fromkeys("abcdefg", 0.5), "at most 0.50 points on `a` and each other target."),
+        ({**dict.fromkeys("abcdefg", 0.5), "h": None}, "each other target. No limit is known on `h`."),
+    ],
+)
+def test_a_limit_is_rounded_up_and_missing_ones_are_named(leads, expected):
+    text = _largest_leads(ACCURACY, [Unsettled(target, lead) for target, lead in leads.items()])
+    assert text.endswith(expected)
+    assert bool(text) == bool(expected)
 
 
 def test_the_summary_counts_instead_of_naming_everything(with_points):
     highest, unsettled, below, _ = items_of(with_points(digital=-5.0, gaussian=-5.0, rram=-5.0))
     assert highest == "sgd has the highest mean on all 3 targets."
-    assert unsettled == "No method is settled to be better than sgd on any target."
+    assert unsettled == (
+        "No method is settled to be better than sgd on any target. With 95 % confidence for the whole page, a lead is "
+        "at most 0.00 points on `digital`, 0.00 points on `gaussian-0.2`, 0.00 points on `rram-wan2022`."
+    )
     assert below == "Settled to be worse than sgd: m-rwp on all 3 targets."
     above = items_of(with_points(digital=5.0, gaussian=5.0, rram=5.0))
     assert [item.split(" ")[0] for item in above] == ["`digital`:", "`gaussian-0.2`:", "`rram-wan2022`:", "m-rwp"]
@@ -125,4 +158,4 @@ def test_the_summary_names_every_method_that_is_settled_to_be_better(finished_co
 def test_a_single_seed_is_not_called_few(change_question):
     items = items_of(change_question(train_seeds=[0]))
     assert items
-    assert not [item for item in items if "per method" in item]
+    assert not [item for item in items if "per method" in item or "a lead is" in item]  # a limit is for further models
