@@ -43,7 +43,7 @@ class Gaussian(WeightNoise):
     def perturb(self, name: str, weight: Tensor, generator: torch.Generator | Axes) -> Tensor:
         """Return a perturbed copy of `weight`; see `WeightNoise.perturb`."""
         noise = standard_normal(weight, generator)
-        return noise.mul_(weight_scale(weight, self.scale) * float(self.sigma)).add_(weight)
+        return noise.mul_(weight_scale(weight, self.scale, layer=name) * float(self.sigma)).add_(weight)
 
 
 @names_arguments
@@ -82,4 +82,4 @@ class Laplace(WeightNoise):
         """Return a perturbed copy of `weight`; see `WeightNoise.perturb`."""
         noise = standard_laplace(weight, generator)
         b = self.b / math.sqrt(2) if self.matched_std else float(self.b)
-        return noise.mul_(weight_scale(weight, self.scale) * b).add_(weight)
+        return noise.mul_(weight_scale(weight, self.scale, layer=name) * b).add_(weight)

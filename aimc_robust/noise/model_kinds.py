@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from aimc_robust.errors import InputError, require_type
 from aimc_robust.noise.shards import has_base, is_shard, is_sharded
@@ -21,11 +23,42 @@ def check_model(model: Any, *, shards: bool = False) -> None:
     """
     require_type("model", model, nn.Module, example="the torch.nn.Module itself, with its layers")
     shards = shards and is_sharded(model)
+    _refuse(model, lambda module: _code_reason(module, shards) or _lazy_reason(module) or _state_reason(module, shards))
+
+
+def check_initialized(model: nn.Module) -> None:
+    """Raise InputError for a model with lazy layers that have seen no batch."""
+    _refuse(model, _lazy_reason)
+
+
+def require_real_values(weight: Tensor, *, layer: str = "") -> None:
+    """Raise InputError for a weight that has no elements, or complex ones."""
+    named = f"the layer {layer!r}" if layer else "this layer"
+    if not weight.numel():
+        raise InputError(
+            f"{named} has no weights, which a crossbar could not store (its matrix has the shape "
+            f"{tuple(weight.shape)}); leave it digital, or out of the model."
+        )
+    if weight.is_complex():
+        raise InputError(
+            f"{named} has complex weights ({weight.dtype}), and a crossbar stores real numbers; leave it digital, or "
+            "make its real and imaginary parts layers of their own."
+        )
+
+
+def _refuse(model: nn.Module, find_reason: Callable[[nn.Module], str]) -> None:
     for name, module in model.named_modules():
-        if reason := _code_reason(module, shards) or _state_reason(module, shards):
+        if reason := find_reason(module):
             kind = type(module).__name__
             where = f"the module {name!r} of {type(model).__name__} ({kind})" if name else f"this {kind}"
             raise InputError(f"{where} {reason}.")
+
+
+def _lazy_reason(module: nn.Module) -> str:
+    for name, value in (*module._parameters.items(), *module._buffers.items()):
+        if is_lazy(value):
+            return f"has no values for {name!r} before its first batch; run one batch through the model first"
+    return ""
 
 
 def _code_reason(module: nn.Module, shards: bool) -> str:

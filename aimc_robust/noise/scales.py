@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.errors import require_known
+from aimc_robust.noise.model_kinds import require_real_values
 
 NoiseScale = Literal["filter_max", "filter_norm", "layer_max", "absolute"]
 """Unit of a noise strength; see `weight_scale`."""
@@ -18,14 +19,18 @@ def check_scale(scale: str) -> None:
     require_known("scale", scale, SCALES)
 
 
-def weight_scale(weight: Tensor, scale: NoiseScale) -> Tensor:
+def weight_scale(weight: Tensor, scale: NoiseScale, *, layer: str = "") -> Tensor:
     """Compute the factor that multiplies sigma, broadcastable to `weight`, in units of the weight.
 
     `filter_max`: max|w| of each filter (Incorruptible paper, Sec. 3). `filter_norm`: ||w||_2 of each filter, without
     division by sqrt(n) (m-RWP paper, Sec. 3). `layer_max`: max|W|. `absolute`: 1. A filter is one entry of dimension 0;
     a tensor of fewer than 2 dimensions is one filter.
+
+    Raises:
+        InputError: if the weight, that of `layer`, has no elements, or complex ones.
     """
     check_scale(scale)
+    require_real_values(weight, layer=layer)
     weight = weight.detach()
     if scale == "absolute":
         return weight.new_ones(())

@@ -8,7 +8,9 @@ from torch import nn
 from torch.ao.quantization import quantize_dynamic
 
 import aimc_robust as ar
+from aimc_robust.errors import InputError
 from aimc_robust.noise.model_kinds import check_model
+from aimc_robust.noise.scales import SCALES
 
 INPUTS, LABELS = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 BATCHES, NOISE, CROSSBAR = [(INPUTS, LABELS)], ar.Gaussian(0.1), ar.Crossbar("rram-wan2022")
@@ -86,6 +88,12 @@ KINDS = {  # what the message must name -> model
     "torch.export": lambda: exported().module(),
     "'inner' of Mixed (GraphModule)": lambda: Mixed(exported().run_decompositions().module()),
     "'0' of Sequential (Linear) has no values": lambda: net().to("meta"),
+    "'0' of Sequential (LazyLinear) has no values for 'weight' before its first batch; run one batch": lambda: (
+        nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
+    ),
+    "'0' of Sequential (LazyBatchNorm1d) has no values for 'weight' before its first batch; run one batch": lambda: (
+        nn.Sequential(nn.LazyBatchNorm1d(), nn.Linear(16, 3))
+    ),
     "quantized": lambda: quantize_dynamic(net()),
     "'inner.0' of Mixed (Linear) holds quantized weights": lambda: Mixed(quantize_dynamic(net())),
     "torch.int8": lambda: nn.Sequential(Integers(16, 8), nn.Linear(8, 3)),
@@ -149,6 +157,42 @@ def test_digital_evaluation_only_runs_the_model(kind):
     with torch.no_grad():
         expected = LOSS(model(INPUTS), LABELS)
     assert ar.evaluate(model, BATCHES, None).table["loss"][0] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_digital_evaluation_of_a_lazy_model_is_refused_until_it_has_seen_a_batch():
+    model = nn.Sequential(nn.LazyLinear(3))
+    with pytest.raises(InputError, match="run one batch through the model first"):
+        ar.evaluate(model, BATCHES, None)
+    model(INPUTS)
+    assert ar.evaluate(model, BATCHES, CROSSBAR, chips=2).chips == 2
+
+
+EMPTY = (r"^the layer '1' has no weights, .*\(3, 0\)", lambda: nn.Sequential(nn.Identity(), nn.Linear(0, 3)))
+COMPLEX = (
+    r"^the layer '0' has complex weights \(torch\.complex64\), .*real numbers",
+    lambda: nn.Sequential(nn.Linear(16, 3, dtype=torch.complex64)),
+)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize(("reason", "make"), [EMPTY, COMPLEX], ids=["empty", "complex"])
+@pytest.mark.parametrize("function", ["program", "evaluate", "evaluate, noise", "perturbed", "RWP"])
+def test_weights_that_are_no_real_numbers_are_refused_by_name(function, reason, make):
+    with pytest.raises(InputError, match=reason):
+        FUNCTIONS[function](make())
+
+
+@pytest.mark.parametrize("noise", [ar.Gaussian(0.1, scale) for scale in SCALES] + [ar.Laplace(0.1)], ids=repr)
+def test_no_scale_of_noise_takes_them(noise):
+    with pytest.raises(InputError, match=COMPLEX[0]), ar.perturbed(COMPLEX[1](), noise, generator=ar.Axes(0)):
+        pass
+
+
+def test_a_complex_layer_may_stay_digital():
+    model = nn.ModuleDict({"0": nn.Linear(4, 3, dtype=torch.complex64), "1": nn.Linear(4, 3)})
+    programmed = ar.program(model, CROSSBAR, layers={"0": "digital"})
+    assert torch.equal(programmed["0"].weight, model["0"].weight)
+    assert not torch.equal(programmed["1"].weight, model["1"].weight)
 
 
 class Embedded(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 from aimc_robust.errors import InputError, require_finite, require_known, require_whole
 from aimc_robust.hardware.config.mapping import WeightMapping
 from aimc_robust.hardware.config.standard_mappings import OneSided
+from aimc_robust.noise.model_kinds import require_real_values
 
 Scaling = Literal["layer", "column"]
 
@@ -40,14 +41,10 @@ class WeightLayout:
         `checked`: whether weights have to be finite, which waits for a GPU.
 
         Raises:
-            InputError: if there are no weights, they are not finite, or the weight percentile is 0.
+            InputError: if there are no weights, they are complex or not finite, or the weight percentile is 0.
         """
+        require_real_values(matrix, layer=layer)
         named = f"the layer {layer!r}" if layer else "this layer"
-        if not matrix.numel():
-            raise InputError(
-                f"{named} has no weights, which a crossbar could not store (its matrix has the shape "
-                f"{tuple(matrix.shape)}); leave it digital, or out of the model."
-            )
         if checked and not all_finite(matrix):
             raise InputError(f"weights to be programmed must be finite; {named} holds NaN or infinity.")
         limit = (layer_limit if self.scaling == "layer" else _column_limits)(matrix, self.weight_percentile)

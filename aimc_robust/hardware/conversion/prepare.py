@@ -20,7 +20,7 @@ from aimc_robust.hardware.conversion.folding_check import fold_checked
 from aimc_robust.hardware.conversion.mac_count import count_macs
 from aimc_robust.hardware.conversion.mapping_summary import map_model
 from aimc_robust.noise.analog_weights import RECURRENT, analog_weights, is_analog_layer, unwrap_model
-from aimc_robust.noise.model_kinds import check_model
+from aimc_robust.noise.model_kinds import check_initialized, check_model
 from aimc_robust.noise.weight_shift import COMPUTING_HOOKS
 
 PROGRAMMED = "_programmed_by_aimc_robust"
@@ -172,6 +172,7 @@ def _remove_computing_hooks(module: nn.Module) -> None:
 def _copy(model: nn.Module) -> nn.Module:
     """Copy the model without the wrappers of torch.compile or data parallelism."""
     model = unwrap_model(model)
+    check_initialized(model)
     reject_aliases(model)
     # Hooks of pruning and of old normalizations leave computed tensors as attributes, which torch cannot copy.
     computed = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor) and x.grad_fn]
@@ -179,8 +180,7 @@ def _copy(model: nn.Module) -> nn.Module:
         copied = copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
     except Exception as error:  # a model's own __deepcopy__ may raise anything
         raise InputError(
-            f"{type(model).__name__} cannot be copied ({error}). Run lazy layers once, and load sharded "
-            "weights into a plain model, before this."
+            f"{type(model).__name__} cannot be copied ({error}). Load sharded weights into a plain model, before this."
         ) from error
     reject_captured_modules(copied, model)
     return copied

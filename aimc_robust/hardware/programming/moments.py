@@ -66,9 +66,9 @@ def noise_moments(noise: WeightNoise, name: str, weight: Tensor, *, axes: Axes, 
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     match noise:
         case Gaussian():
-            std = weight_scale(weight, noise.scale) * noise.sigma
+            std = weight_scale(weight, noise.scale, layer=name) * noise.sigma
         case Laplace():
-            std = weight_scale(weight, noise.scale) * (noise.b * (1.0 if noise.matched_std else 2.0**0.5))
+            std = weight_scale(weight, noise.scale, layer=name) * (noise.b * (1.0 if noise.matched_std else 2.0**0.5))
         case _:
             return _sampled_moments(noise, name, weight, axes, draws)
     return Moments(weight.clone(), std.square().expand_as(weight).clone())
