@@ -56,7 +56,7 @@ def _refuse(model: nn.Module, find_reason: Callable[[nn.Module], str]) -> None:
 
 def _lazy_reason(module: nn.Module) -> str:
     for name, value in (*module._parameters.items(), *module._buffers.items()):
-        if is_lazy(value):
+        if value is not None and is_lazy(value):
             return f"has no values for {name!r} before its first batch; run one batch through the model first"
     return ""
 
