@@ -42,7 +42,7 @@ def require_real_values(weight: Tensor, *, layer: str = "") -> None:
     if weight.is_complex():
         raise InputError(
             f"{named} has complex weights ({weight.dtype}), and a crossbar stores real numbers; leave it digital, or "
-            "make its real and imaginary parts layers of their own."
+            "use two real layers."
         )
 
 
