@@ -18,7 +18,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Parameter of every crossbar, such as rows=256 or adc.bits=8; of the task, such as task.metric=mae; "
+        help="Parameter of every crossbar, such as rows=256, adc.bits=8 or compensation=drift (global drift "
+        "compensation; or batchnorm, or ['drift', 'batchnorm']); of the task, such as task.metric=mae; "
         "of a table or function of data, such as data.labels=['y']. Repeatable.",
     ),
 ]

@@ -77,8 +77,9 @@ def _refuse_urls(values: Iterable[object]) -> None:
     for value in values:
         for path in value if isinstance(value, list | tuple) else (value,):
             if isinstance(path, Path) and URL.match(str(path)):
+                url = URL.sub(r"\g<0>/", str(path))
                 raise InputError(
-                    f"expected a path of this machine, got the URL {path}; only compare and report take an object "
+                    f"expected a path of this machine, got the URL {url}; only compare and report take an object "
                     "store. Copy its files first, for example with aws s3 sync."
                 )
 

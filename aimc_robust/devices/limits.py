@@ -8,6 +8,7 @@ from aimc_robust.devices.cell_model import LONGEST_S, CellModel
 from aimc_robust.errors import InputError, require_finite
 
 DAY_S, YEAR_S = 86400.0, 31536000.0
+TOLERANCE = 1e-3  # relative, of limits in time: a drift that was measured from 1 s to 1 d is valid up to 86399 s
 
 OutOfRange = Literal["warn", "error"]
 """What happens outside a device's limits."""
@@ -19,20 +20,21 @@ def require_time(time_s: float) -> None:
 
 
 def check_time(cell: CellModel, time_s: float, *, on_out_of_range: OutOfRange = "warn", stacklevel: int = 2) -> None:
-    """Warn, or raise `InputError`, if a time since programming lies outside the limits of the device's drift.
+    """Warn, or raise `InputError`, if a time since programming is more than 0.1 % outside the limits of the drift.
 
     A time that is not a finite number from 0 to 3.2e9 s always raises. A `stacklevel` of 2 is the caller's line.
     """
     require_time(time_s)
     if time_s == 0:
         return
-    message = f"{cell.name}: the device has no drift, so time_s = {time_s:g} s has no effect; use time_s = 0."
+    message = f"{cell.name}: the device has no drift, so time_s = {_seconds(time_s)} has no effect; use time_s = 0."
     if cell.drift_limits_s is not None:
         low, high = cell.drift_limits_s
-        if low <= time_s <= high:
+        if low * (1.0 - TOLERANCE) <= time_s <= high * (1.0 + TOLERANCE):
             return
         message = (
-            f"{cell.name}: time_s = {time_s:g} s is outside the limits {low:g} to {high:g} s of the device's drift."
+            f"{cell.name}: time_s = {_seconds(time_s)} is outside the limits {low:g} to {_seconds(high)} of the "
+            "device's drift."
         )
     _warn_or_raise(message, on_out_of_range, stacklevel)
 
@@ -69,6 +71,12 @@ def time_text(time_s: float) -> str:
         if time_s >= unit_s and math.isclose(time_s / unit_s, round(time_s / unit_s, 1)):
             return f"{time_s / unit_s:g} {unit}"
     return f"{time_s:g} s"
+
+
+def _seconds(time_s: float) -> str:
+    """Format a time in seconds, and in a longer unit where that is shorter: 86400 s (1 d)."""
+    seconds, text = f"{time_s:g} s", time_text(time_s)
+    return seconds if text == seconds else f"{seconds} ({text})"
 
 
 def _warn_or_raise(message: str, on_out_of_range: OutOfRange, stacklevel: int) -> None:

@@ -76,7 +76,7 @@ def fit_card(
         raise InputError(
             "a summary table has no quantiles; use programming='normal' (--programming normal), or give the cells."
         )
-    points, stuck = _without_stuck_cells(gather_points(table), summarized=table.summarized)
+    points, stuck = _without_stuck_cells(gather_points(table), table.origin, summarized=table.summarized)
     reference = rounded(float(table.target.max()))
     read_noise = fit_read_noise(points, reference=reference)
     first = points.at(0)
@@ -145,14 +145,14 @@ def _check_arguments(name: str, unit: str, drift: str, t0_s: float | None, citat
         raise InputError(f"a citation has at least 10 characters, got {citation!r}.")
 
 
-def _without_stuck_cells(points: Points, *, summarized: bool) -> tuple[Points, StuckCells]:
+def _without_stuck_cells(points: Points, origin: str, *, summarized: bool) -> tuple[Points, StuckCells]:
     """The points of the cells that are not stuck, and the stuck cells; a summary table does not show any."""
     first = points.at(0)
-    check_earliest(first)
+    check_earliest(first, origin)
     if summarized:
         none = np.zeros(len(first), dtype=bool)
         return points, StuckCells(none, none, (0.0, 0.0), 0)
     stuck = find_stuck_cells(first)
     free = points.only(~np.isin(points.cell, first.cell[stuck.low | stuck.high]))
-    check_earliest(free.at(0))
+    check_earliest(free.at(0), origin)
     return free, stuck

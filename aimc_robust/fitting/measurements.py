@@ -93,9 +93,15 @@ def read_measurements(source: pd.DataFrame | str | Path) -> Measurements:
         if labels["device"] is not None and labels["cycle"] is not None:
             _check_one_target(labels["device"], labels["cycle"], numbers["target"], lines, where)
     if len(numbers["measured"]) < MIN_MEASUREMENTS:
-        raise DataError(f"a fit needs at least {MIN_MEASUREMENTS} measurements, got {len(numbers['measured'])}.")
+        raise DataError(
+            f"{where.rsplit(',', 1)[0]}: a fit needs at least {MIN_MEASUREMENTS} measurements, got "
+            f"{len(numbers['measured'])}."
+        )
     if not numbers["measured"].any():
-        raise DataError(f"every measured state is 0, so nothing can be fitted; check the column `{required[1]}`.")
+        raise DataError(
+            f"{where.rsplit(',', 1)[0]}: every measured state is 0, so nothing can be fitted; check the column "
+            f"`{required[1]}`."
+        )
     return Measurements(
         **numbers,
         device=labels["device"],

@@ -15,9 +15,9 @@ from aimc_robust.fitting.std_fit import Sample
 MIN_CELLS = 20  # at the earliest time, and at each time of a drift table
 
 
-def check_earliest(first: Points) -> None:
-    """Raise `DataError` if the points of the earliest time are too few, of one target, or without error."""
-    when = f"at the earliest time, {first.times_s[0]:g} s,"
+def check_earliest(first: Points, origin: str) -> None:
+    """Raise `DataError` if the points of the earliest time, in `origin`, are too few, of one target, or exact."""
+    when = f"measurements in {origin}: at the earliest time, {first.times_s[0]:g} s,"
     if len(first) < MIN_CELLS:
         raise DataError(f"{when} expected at least {MIN_CELLS} cells, got {len(first)}; measure more cells then.")
     if len(np.unique(first.target)) < 2:

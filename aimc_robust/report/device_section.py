@@ -21,6 +21,7 @@ from aimc_robust.hardware.config.weight_layout import WeightLayout
 from aimc_robust.report.figures.device import device_figure
 from aimc_robust.report.mapping_section import array_figures, mapping_sections
 from aimc_robust.report.page_model import Block, Figure, Grid, Prose, Section, Table
+from aimc_robust.report.terms import COMPENSATIONS
 from aimc_robust.targets.target import CrossbarTarget, Target, time_label
 
 Range = tuple[float, float]
@@ -121,7 +122,6 @@ def describe_target(targets: Sequence[CrossbarTarget]) -> str:
     """Describe crossbar targets that differ in time only in one sentence, without settings at their defaults."""
     target = targets[0]
     crossbar, deployment = target.crossbar, target.deployment
-    names = {"drift": "global drift compensation", "batchnorm": "BatchNorm recalibrated on the chip"}
     parts = [
         *_layout(crossbar.weights, crossbar.arrays, crossbar.device),
         *_converters(crossbar.periphery),
@@ -135,7 +135,7 @@ def describe_target(targets: Sequence[CrossbarTarget]) -> str:
     if not deployment.fold:
         parts.append("no BatchNorm folded")
     if deployment.compensation:
-        parts.append("with " + " and ".join(names[name] for name in deployment.compensation))
+        parts.append("with " + " and ".join(COMPENSATIONS[name] for name in deployment.compensation))
     text = ", ".join(parts)
     return text[0].upper() + text[1:]
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from aimc_robust.hardware.config.deployment import Compensation
 from aimc_robust.report.metric_text import at_least, best_mean, threshold_text
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.targets.target import CrossbarTarget, Target, compensation_suffix
+
+COMPENSATIONS: dict[Compensation, str] = {
+    "drift": "global drift compensation",
+    "batchnorm": "BatchNorm recalibrated on the chip",
+}
 
 SETTLED = (
     "A difference is settled if its p value is below 0.05 after Holm's correction for all comparisons of the page, so "
@@ -95,6 +102,18 @@ def chip_yield(metric: PrimaryMetric, threshold: float, *, two_stage: bool, repl
         f"interval; none with a single chip, as of digital weights, where nothing is random{limit}."
         f"{common if replicated else ''}"
     )
+
+
+def compensations(targets: Iterable[Target]) -> list[str]:
+    """Explain the names of targets with a digital correction, each kind once."""
+    corrected = [target for target in targets if isinstance(target, CrossbarTarget) and target.corrects is not None]
+    return [compensation(names) for names in dict.fromkeys(target.deployment.compensation for target in corrected)]
+
+
+def compensation(names: Sequence[Compensation]) -> str:
+    """Explain what the name of a target with these compensations ends in."""
+    corrections = " and ".join(COMPENSATIONS[name] for name in names)
+    return f"**{compensation_suffix(names)}** after the name of another target: with {corrections}, on the same chips."
 
 
 def better_sign(metric: PrimaryMetric) -> str:

@@ -15,7 +15,7 @@ from aimc_robust.io.user_code import is_reference, source_digest
 from aimc_robust.targets.entries import Entry, TargetTable, build_named, reference_table
 from aimc_robust.targets.layer_entries import as_pairs
 from aimc_robust.targets.presets import expand_preset
-from aimc_robust.targets.target import CrossbarTarget, DigitalTarget, Target, require_name
+from aimc_robust.targets.target import CrossbarTarget, DigitalTarget, Target, compensation_suffix, require_name
 
 LOST_COMPENSATION = "the preset .* is deployed with"  # a warning
 
@@ -107,7 +107,7 @@ def build_targets(target: Any) -> list[Target]:
     if not isinstance(built, CrossbarTarget) or not built.deployment.compensation:
         return [built]
     uncompensated = replace(built, deployment=replace(built.deployment, compensation=()))
-    suffix = "".join(f"-{name}" for name in built.deployment.compensation)
+    suffix = compensation_suffix(built.deployment.compensation)
     return [uncompensated, replace(built, name=built.name[: 80 - len(suffix)] + suffix, corrects=uncompensated.name)]
 
 

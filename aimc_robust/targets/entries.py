@@ -42,6 +42,14 @@ KINDS: dict[str, type[WeightNoise] | type[Target]] = {
 NAMED_NOISE = re.compile(r"(gaussian|laplace)-(\d+(?:\.\d+)?)")
 
 
+Compensations = Annotated[
+    list[Compensation],
+    pydantic.BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=Compensation | list[Compensation],
+    ),
+]
+"""A single name, as on a command line, is a list of one."""
 Name = Annotated[str, pydantic.AfterValidator(lambda name: require_name("the name of a target", name))]
 
 
@@ -126,7 +134,7 @@ class CrossbarTable(table_model(Crossbar, "CrossbarOptions", types=CROSSBAR_TYPE
     name: Name | None = None
     time_s: float = 0.0
     backend: Backend = "native"
-    compensation: list[Compensation] = pydantic.Field(default_factory=list)
+    compensation: Compensations = pydantic.Field(default_factory=list)
     fold: bool = True
     layers: LayerPlaces | None = None
     preset: str | None = None

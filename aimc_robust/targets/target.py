@@ -53,6 +53,11 @@ def time_label(time_s: float) -> str:
     return f"{exact_text(time_s / UNITS_S[unit])}{unit}".replace("+", "")  # 1e+09 is no name
 
 
+def compensation_suffix(compensation: Iterable[str]) -> str:
+    """Return what the name of a target with these compensations ends in, such as `-drift`."""
+    return "".join(f"-{name}" for name in compensation)
+
+
 @dataclass(frozen=True)
 class Target(ABC):
     """What all kinds of targets share.

@@ -206,7 +206,7 @@ def test_rows_of_another_model_are_refused(place):
         shutil.copy(results / "runs" / "sgd-seed1" / "evaluations.jsonl", rows_of(results))
 
     change_rows(place, swap)
-    assert "the rows of rwp-seed1 name sgd, seed 1" in refusal(place)
+    assert "it is of sgd-seed1, not of rwp-seed1" in refusal(place)
 
 
 def test_weights_of_another_training_are_refused(place):

@@ -20,7 +20,8 @@ COMMANDS = {
 def test_a_url_is_refused_in_one_sentence(command, tmp_path):
     done = invoke(command, *COMMANDS[command], cwd=tmp_path)
     assert done.returncode == 2
-    assert "only compare and report take an object store" in done.stderr
+    url = next(argument for argument in COMMANDS[command] if argument.startswith(URL))
+    assert f"got the URL {url}; only compare and report take an object store" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

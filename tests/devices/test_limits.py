@@ -20,7 +20,8 @@ def test_what_is_no_time_is_refused(time_s, on_out_of_range):
 
 
 @pytest.mark.parametrize(
-    ("card", "time_s"), [(SONOS, 0), (SONOS, 432000.0), (PCM, 1e-3), (PCM, 3e7), (MILO, 0.0), (MILO, 0)]
+    ("card", "time_s"),
+    [(SONOS, 0), (SONOS, 432000.0), (SONOS, 432431.0), (PCM, 1e-3), (PCM, 3e7), (MILO, 0.0), (MILO, 0)],
 )
 def test_a_time_within_the_limits_passes_in_silence(card, time_s):
     with warnings.catch_warnings():
@@ -31,7 +32,13 @@ def test_a_time_within_the_limits_passes_in_silence(card, time_s):
 
 @pytest.mark.parametrize(
     ("card", "time_s", "words"),
-    [(SONOS, 432001.0, "0 to 432000 s"), (PCM, 1e9, "0 to 3.1536e+07 s"), (MILO, 5.0, "no drift")],
+    [
+        (SONOS, 432433.0, "0 to 432000 s (5 d)"),
+        (SONOS, 864000.0, "864000 s (10 d) is outside"),
+        (PCM, 1e9, "0 to 3.1536e+07 s (1 y)"),
+        (MILO, 5.0, "no drift, so time_s = 5 s has"),
+        (MILO, 3600.0, "time_s = 3600 s (1 h) has"),
+    ],
 )
 def test_a_time_beyond_the_limits_is_told_or_refused(card, time_s, words):
     with pytest.warns(UserWarning, match="time_s") as caught:

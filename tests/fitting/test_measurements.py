@@ -62,6 +62,7 @@ def test_a_file_that_cannot_be_fitted_is_refused(mistake, tmp_path):
     with pytest.raises(DataError) as caught:
         fit_card(path, name="mine")
     assert words in str(caught.value)
+    assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

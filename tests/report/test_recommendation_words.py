@@ -1,5 +1,7 @@
 """The words of a recommendation for a regression: its metric is not the weight errors, and lower is better."""
 
+from dataclasses import replace
+
 import pytest
 from support.estimates import estimate
 
@@ -44,6 +46,14 @@ def test_weight_errors_are_not_called_as_the_metric_is(recommendation):
     assert "The root mean square of the weight errors is used instead: sigma = **0.05**" in text
     assert "Root mean square error 1.250 with digital weights" in text
     assert "root mean square error is used" not in text
+
+
+def test_a_compensated_target_is_explained(recommendation):
+    term = "**-drift** after the name of another target: with global drift compensation, on the same chips."
+    for compensation in ([], ["drift"]):
+        measured = replace(recommendation, measurement=MEASUREMENT | {"compensation": compensation})
+        write_recommendation(measured)
+        assert (term in (recommendation.folder / "advice.md").read_text()) == bool(compensation)
 
 
 def test_differences_say_which_direction_is_better(recommendation, capsys):

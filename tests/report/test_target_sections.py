@@ -7,14 +7,18 @@ import pytest
 
 from aimc_robust.devices.library import load_card
 from aimc_robust.experiments.results.evaluation import EvaluationResults
+from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.report import terms
+from aimc_robust.report.comparison.text import trained_uncompensated
 from aimc_robust.report.device_section import describe_target
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.evaluation.explanation_sections import attribution
 from aimc_robust.report.noise_section import describe_noise_target, noise_section
 from aimc_robust.report.page_model import Prose
 from aimc_robust.report.write import write_report
+from aimc_robust.targets.build import build_targets
 from aimc_robust.targets.target import AscentTarget, CrossbarTarget, DigitalTarget, NoiseTarget, RadiusTarget
 
 NOISES = [
@@ -79,3 +83,49 @@ def test_an_attribution_names_the_largest_contributor_only_beyond_chance(finishe
         assert text.startswith("On 2 chips: accuracy")
         assert ("No layer alone has a cost beyond chance." in text) == (low == -0.5)
         assert ("which alone costs 1.25 points" in text) == (low != -0.5)
+
+
+def test_names_of_compensated_targets_are_explained_once_where_there_are_any():
+    card = {"device": "pcm-nandakumar2019", "read_noise": False}
+    tables = [card | {"time_s": time_s, "compensation": "drift"} for time_s in (60.0, 3600.0)]
+    tables += [card | {"name": "both", "compensation": ["drift", "batchnorm"]}]
+    targets = [target for table in tables for target in build_targets(table)]
+    assert terms.compensations(targets) == [
+        "**-drift** after the name of another target: with global drift compensation, on the same chips.",
+        "**-drift-batchnorm** after the name of another target: with global drift compensation and BatchNorm "
+        "recalibrated on the chip, on the same chips.",
+    ]
+    assert terms.compensations([DigitalTarget(), *targets[::2]]) == []
+
+
+AWARE = """[methods.aware]
+kind = "array-aware"
+crossbar = { device = "pcm-nandakumar2019", rows = 64 }
+time_s = [1.0, 1e6]
+
+[methods.sgd]"""
+TARGETS = [
+    {"device": "pcm-nandakumar2019", "time_s": 3600.0, "compensation": compensation}
+    for compensation in ([], ["batchnorm"], ["drift"])
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "targets", "warned"),
+    [
+        ("", TARGETS, True),
+        ("", TARGETS[:2], False),
+        ("", [TARGETS[2] | {"time_s": 0.0}], False),
+        ("drift_compensation = true", TARGETS, False),
+        ("time_s = 0.0", TARGETS, False),
+    ],
+)
+def test_training_without_the_compensation_of_its_targets_is_noted(write_spec, change, targets, warned):
+    replaced = "time_s = [1.0, 1e6]" if "time_s" in change else "\n\n"
+    table = AWARE.replace(replaced, f"\n{change}\n")
+    spec = load_spec(write_spec(("[methods.sgd]", table)))
+    note = trained_uncompensated(spec, [target for table in targets for target in build_targets(table)])
+    assert (note is not None) == warned
+    if warned:
+        assert note.text.startswith("`aware`: trained on arrays after a time without drift compensation")
+        assert "`drift_compensation = true`" in note.text

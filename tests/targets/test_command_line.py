@@ -5,7 +5,7 @@ import pytest
 from aimc_robust.devices.library import cards_folder, load_card
 from aimc_robust.errors import AimcError, InputError
 from aimc_robust.io.toml import parse_settings
-from aimc_robust.targets.build import build_target
+from aimc_robust.targets.build import build_target, build_targets
 from aimc_robust.targets.command_line import parse_times, target_tables
 
 
@@ -109,6 +109,13 @@ def test_the_same_target_twice_is_refused_and_may_be_named():
         target_tables(["rram-milo2021", "rram-milo2021"], [0.0], {})
     named = '{name = "again", device = "rram-milo2021"}'
     assert len(target_tables(["rram-milo2021", named], [0.0], {})) == 2
+
+
+@pytest.mark.parametrize("text", ["compensation=drift", "compensation=['drift']"])
+def test_one_compensation_needs_no_list(text):
+    (table,) = target_tables(["pcm-nandakumar2019"], [3600.0], parse_settings([text]))
+    names = [target.name for target in build_targets(table)]
+    assert names == ["pcm-nandakumar2019-1h", "pcm-nandakumar2019-1h-drift"]
 
 
 def test_a_compensated_target_comes_with_the_plain_one_and_both_names_count():

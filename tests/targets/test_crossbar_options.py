@@ -105,7 +105,8 @@ def test_a_compensated_target_stands_beside_the_same_without():
         ("time_s", "1d", "time_s"),
         ("backend", "crossim", "crosssim"),
         ("compensation", ["bn"], "batchnorm"),
-        ("compensation", "drift", "list"),
+        ("compensation", "bn", "'drift' or 'batchnorm', got 'bn'"),
+        ("compensation", 1, "list"),
         ("fold", "no", "fold"),
         ("colums", 3, "columns"),
         ("ranges", {}, "ranges"),
@@ -183,6 +184,7 @@ def test_compensation_brings_accuracy_back_and_the_report_says_by_how_much(compa
         assert f"{without:.2f}" in text
         assert f"{with_it:.2f}" in text
         assert "drift and batchnorm" in text
+    assert text.count("- **-drift-batchnorm** after the name of another target: with global drift compensation") == 1
 
 
 def test_the_report_shows_the_converter_ranges_and_the_setup(compared):

@@ -15,7 +15,7 @@ import pandas as pd
 from aimc_robust.errors import PROBLEM, AimcError, InputError, ResultsError
 from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, EVALUATIONS, QUESTION, RANGES, read_file
 from aimc_robust.experiments.results.origin import check_runs
-from aimc_robust.experiments.results.rows import EXPLANATIONS, columns, finite, row_type
+from aimc_robust.experiments.results.rows import EXPLANATIONS, columns, finite, require_one_run, row_type
 from aimc_robust.experiments.results.summary import group_estimates
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.base import ExperimentSpec
@@ -151,15 +151,10 @@ class ResultsFolder(ABC, Generic[Spec]):
         append_rows(folder / EVALUATIONS, rows)
 
     def evaluations(self, trial: Trial) -> list[Row]:
-        """Return a trained model's evaluation rows, one per target and chip, see `results.rows`.
-
-        A chip can be stored twice, if a cluster node that was considered dead continued; both rows are equal.
-        """
-        rows = self._read(self.run_folder(trial) / EVALUATIONS)
-        return list({(row["target"], row["chip"]): row for row in rows}.values())
-
-    def _read(self, path: Path) -> list[Row]:
-        return self._row_files.setdefault(path, RowFile(path, row_type(self.metric.name))).read()
+        """Return a trained model's evaluation rows, one per target and chip, see `results.rows`."""
+        path = self.run_folder(trial) / EVALUATIONS
+        shape = row_type(self.metric.name, *self.metric.bounds)
+        return require_one_run(path, self._row_files.setdefault(path, RowFile(path, shape)).read(), trial)
 
     def table(self) -> pd.DataFrame:
         """Return all evaluation rows, ordered by model, seed and target as in the spec, then by chip."""

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, QUESTION, SPEC, lock_folder
-from aimc_robust.experiments.results.merge_runs import TrialRun, select_runs, write_merged
+from aimc_robust.experiments.results.merge_runs import TrialRun, find_contradiction, select_runs, write_merged
 from aimc_robust.experiments.results.trial import Trial
 
 MAX_LISTED = 3  # differences or conflicts that an error message lists
@@ -34,8 +34,8 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
 
     Of each trial the finished training is used, else the one that can resume from the most epochs. Rows of the same
     training are united. Two finished trainings are the same if their weights are equal, or, where one was published
-    without weights, if all epochs and chips that both have show the same numbers. If weights are equal and rows are
-    not, they differ by the rounding of the machines that evaluated them; the row of the earlier folder is used.
+    without weights, if all epochs and chips that both have show the same numbers. Rows of a chip that differ though the
+    weights are equal are refused: the order of the folders would decide.
 
     A kill leaves complete files and no row without its training; the same call continues.
 
@@ -45,8 +45,8 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
 
     Raises:
         InputError: if a folder is missing, fewer than two differ, or they hold results of different specs.
-        ResultsError: if finished trainings of one trial differ, or another process works on a folder. Nothing is
-            written in any of these cases.
+        ResultsError: if finished trainings of one trial or rows of one chip differ, or another process works on a
+            folder. Nothing is written in any of these cases.
     """
     folders, out_has_results = _distinct_folders(folders, out)
     sources = [ComparisonResults.open(folder) for folder in folders]
@@ -129,18 +129,26 @@ def _lock_source(folder: Path) -> Iterator[None]:
 def _select_runs(sources: Sequence[ComparisonResults]) -> dict[Trial, list[TrialRun]]:
     """Return the runs to merge of each trial that has any."""
     trials: dict[Trial, list[TrialRun]] = {}
-    conflicts: list[str] = []
+    conflicts, contradictions = [], []
     for trial in sources[0].trials:
         runs = [
-            run for source in sources if (run := TrialRun(source.run_folder(trial), source.metric.name)).has_content
+            run for source in sources if (run := TrialRun(source.run_folder(trial), trial, source.metric)).has_content
         ]
         if runs:
             trials[trial], differing = select_runs(runs)
             conflicts += [f"{trial} in {trials[trial][0].folder} and {run.folder} ({what})" for run, what in differing]
+            if contradiction := find_contradiction(trials[trial]):
+                what, first, second = contradiction
+                contradictions.append(f"{trial}, {what} in {first.folder} and {second.folder}")
     if conflicts:
         raise ResultsError(
             f"different finished trainings of one model: {_listed(conflicts, ', ')}; leave one of the folders out, or "
             "delete the run folder that is not wanted."
+        )
+    if contradictions:
+        raise ResultsError(
+            f"different numbers of the same weights: {_listed(contradictions, '; ')}. Leave one of the folders out, or "
+            "delete the rows that are not wanted (evaluations.jsonl or landscape.jsonl of that run)."
         )
     return trials
 

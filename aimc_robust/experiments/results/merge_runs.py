@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +12,21 @@ import torch
 
 from aimc_robust.experiments.results.files import ANALYSIS, EVALUATIONS, FAILURE, HISTORY, LANDSCAPE, RANGES, read_file
 from aimc_robust.experiments.results.origin import differing_weights, merge_origins
-from aimc_robust.experiments.results.rows import read_analyses, read_points, row_type
+from aimc_robust.experiments.results.rows import read_analyses, read_evaluations, read_points
+from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row, atomic_link, atomic_write, read_rows
 from aimc_robust.models.checkpoint import read_checkpoint
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.training.resumption import FINISHED, MACHINE_DEPENDENT, UNFINISHED, read_history
-
-EVALUATION_KEY, POINT_KEY = ("target", "chip"), ("landscape", "point")
 
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What one results folder holds of a trial; `metric` is the name of the primary metric."""
+    """What one results folder holds of a trial; `metric` is the primary one."""
 
     folder: Path
-    metric: str
+    trial: Trial
+    metric: PrimaryMetric
 
     @cached_property
     def history(self) -> list[Row]:
@@ -33,14 +34,16 @@ class TrialRun:
         return read_history(self.folder)
 
     @cached_property
-    def evaluations(self) -> list[Row]:
-        """Evaluation rows, one per target and chip."""
-        return read_rows(self.folder / EVALUATIONS, row_type(self.metric))
+    def evaluations(self) -> dict[str, Row]:
+        """A name such as `chip 3 of rram-wan2022` -> evaluation row."""
+        rows = read_evaluations(self.folder, self.trial, self.metric)
+        return {f"chip {row['chip']} of {row['target']}": row for row in rows}
 
     @cached_property
-    def points(self) -> list[Row]:
-        """Points of the loss landscapes."""
-        return read_points(self.folder, self.metric)
+    def points(self) -> dict[str, Row]:
+        """A name such as `point 3 of plane` -> point of a loss landscape."""
+        rows = read_points(self.folder, self.metric.name)
+        return {f"point {row['point']} of {row['landscape']}": row for row in rows}
 
     @cached_property
     def checkpoints(self) -> list[Path]:
@@ -97,17 +100,21 @@ def find_difference(first: TrialRun, second: TrialRun) -> str | None:
         keys = [key for key in row if key in other and key not in MACHINE_DEPENDENT and row[key] != other[key]]
         if keys:
             return f"epoch {row['epoch']} has another {keys[0]}"
-    has_common_rows = False
-    for key, ours, theirs in (
-        (EVALUATION_KEY, first.evaluations, second.evaluations),
-        (POINT_KEY, first.points, second.points),
-    ):
-        known, others = _by_key(ours, key), _by_key(theirs, key)
-        for name, number in (common for common in known if common in others):
-            has_common_rows = True
-            if known[name, number] != others[name, number]:
-                return f"{key[1]} {number} of {name} has other numbers"
+    if contradiction := find_contradiction([first, second]):
+        return f"{contradiction[0]} has other numbers"
+    has_common_rows = first.evaluations.keys() & second.evaluations.keys() or first.points.keys() & second.points.keys()
     return None if epochs or has_common_rows else "they have no epochs, chips or weights in common to compare"
+
+
+def find_contradiction(runs: Sequence[TrialRun]) -> tuple[str, TrialRun, TrialRun] | None:
+    """Return the name of a chip or point with different rows, and the runs that have them; None if there is none."""
+    known: dict[str, tuple[TrialRun, Row]] = {}
+    for run in runs:
+        for name, row in (run.evaluations | run.points).items():
+            first, other = known.setdefault(name, (run, row))
+            if row != other:
+                return name, first, run
+    return None
 
 
 def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
@@ -121,8 +128,8 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
     has_same_weights = any(run.folder.samefile(folder) for run in runs)
     # Everything is read before anything is written: `folder` may be one of the runs.
     history = max((run.history for run in runs), key=len)
-    evaluations = list(_by_key((row for run in runs for row in run.evaluations), EVALUATION_KEY).values())
-    points = list(_by_key((row for run in runs for row in run.points), POINT_KEY).values())
+    evaluations = {name: row for run in runs for name, row in run.evaluations.items()}
+    points = {name: row for run in runs for name, row in run.points.items()}
     analyses = _unique_analyses(runs)
     failure = best.failure if all(run.failure for run in runs) else None  # some run may not have failed
     ranges = {name: stored for run in reversed(runs) for name, stored in (read_file(run.folder / RANGES) or {}).items()}
@@ -142,9 +149,9 @@ def write_merged(folder: Path, runs: Sequence[TrialRun]) -> None:
         atomic_link(best.folder / UNFINISHED, folder / UNFINISHED)
     if failure is not None:
         atomic_write(folder / FAILURE, json.dumps({"reason": failure}))
-    _write_rows(folder / LANDSCAPE, points)
+    _write_rows(folder / LANDSCAPE, list(points.values()))
     _write_rows(folder / ANALYSIS, analyses)
-    _write_rows(folder / EVALUATIONS, evaluations)
+    _write_rows(folder / EVALUATIONS, list(evaluations.values()))
 
 
 def _unique_analyses(runs: Sequence[TrialRun]) -> list[Row]:
@@ -157,14 +164,6 @@ def _unique_analyses(runs: Sequence[TrialRun]) -> list[Row]:
 def _write_rows(path: Path, rows: list[Row]) -> None:
     if rows and rows != read_rows(path):
         atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _by_key(rows: Iterable[Row], key: tuple[str, str]) -> dict[tuple[str, int], Row]:
-    """Return (name, number) -> row, the first one of each."""
-    unique: dict[tuple[str, int], Row] = {}
-    for row in rows:
-        unique.setdefault((row[key[0]], row[key[1]]), row)
-    return unique
 
 
 def _same_weights(first: Path, second: Path) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from aimc_robust.experiments.results.files import ANALYSIS, LANDSCAPE, object_with
+import pydantic
+
+from aimc_robust.experiments.results.files import ANALYSIS, EVALUATIONS, LANDSCAPE, object_with
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.landscape import LandscapeSpec
-from aimc_robust.io.atomic import Row, read_rows
+from aimc_robust.io.atomic import Row, damaged, read_rows
+from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.targets.target import Target
 from aimc_robust.tasks.measurement import Measurement
 from aimc_robust.training.config import Precision
@@ -19,8 +23,8 @@ FORWARD_PRECISION = "forward_precision"
 
 
 @cache
-def row_type(metric: str) -> Any:
-    """Return the type of an evaluation row: of one chip, on disk and in evaluations.csv.
+def row_type(metric: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    """Return the type of an evaluation row: of one chip; the metric is from `low` to `high`.
 
     Its columns, after which the further metrics follow:
 
@@ -34,13 +38,45 @@ def row_type(metric: str) -> Any:
     - n: number of items that were scored: images, tokens, pixels.
     - forward_precision: `bf16-mixed`; rows of exact float32 have no such column.
     """
+
+    def possible(value: float) -> float:
+        if not (math.isfinite(value) and low - 1e-6 <= value <= high + 1e-6):  # as `Estimate` has it
+            raise ValueError(f"expected a finite number from {low:g} to {high:g}, got {value:g}")
+        return value
+
     condition = {"model": str, "train_seed": int, "target": str, "backend": str, "sigma": float | None}
-    return object_with(**condition, time_s=float, chip=int, **{metric: float}, loss=float | None, n=int)
+    chip, value = Annotated[int, pydantic.Field(ge=0)], Annotated[float, pydantic.AfterValidator(possible)]
+    items = Annotated[int, pydantic.Field(ge=1)]
+    return object_with(**condition, time_s=float, chip=chip, **{metric: value}, loss=float | None, n=items)
 
 
 def columns(metric: str) -> list[str]:
     """Return the columns of every evaluation row, in order."""
     return list(row_type(metric).__annotations__)
+
+
+def read_evaluations(run_folder: Path, trial: Trial, metric: PrimaryMetric) -> list[Row]:
+    """Return the evaluation rows of a trial, see `require_one_run`; none if there is no file of them."""
+    path = run_folder / EVALUATIONS
+    return require_one_run(path, read_rows(path, row_type(metric.name, *metric.bounds)), trial)
+
+
+def require_one_run(path: Path, rows: Sequence[Row], trial: Trial) -> list[Row]:
+    """Return the evaluation rows of a trial, read from `path`, each chip of a target once.
+
+    A chip can be stored twice, if a cluster node that was considered dead continued; both rows are equal.
+
+    Raises:
+        ResultsError: if a row is of another model, or two rows of a chip differ.
+    """
+    unique: dict[tuple[str, int], Row] = {}
+    for number, row in enumerate(rows, start=1):
+        if row["model"] != trial.model or row["train_seed"] != trial.train_seed:
+            raise damaged(path, f"row {number}: it is of {Trial(row['model'], row['train_seed'])}, not of {trial}")
+        first = unique.setdefault((row["target"], row["chip"]), row)
+        if first is not row and first != row:
+            raise damaged(path, f"row {number}: an earlier row of {row['target']}, chip {row['chip']} says otherwise")
+    return list(unique.values())
 
 
 @cache

@@ -28,7 +28,7 @@ def summary(content: ComparisonContent) -> Section:
     if 1 < seeds <= FEW_SEEDS and not all(c.settled for c in comparisons):
         items.append(
             f"With {seeds} trained models per method only large differences that are nearly the same for every seed "
-            "are settled; five or more are advisable (docs/explanation/statistics.md)."
+            "are settled; five or more are advisable."
         )
     return Section("Summary", [Bullets(items, "summary") if items else "No two methods have results to compare yet."])
 

@@ -58,6 +58,7 @@ def intro(content: ComparisonContent) -> list[Block | None]:
     meanings = [terms.mean(content.metric), terms.SD_NOISE, terms.SD_SEED, interval]
     meanings += [ranks] if content.estimates else []
     meanings += [terms.settled(content.comparison_count)] if content.comparisons else []
+    meanings += terms.compensations(content.targets.values())
     return [
         Prose(spec.question, "question"),
         Prose(summary),
@@ -203,7 +204,6 @@ def compensation(content: ComparisonContent) -> Section | None:
         return f"{format_value(content.metric, content.estimates[key].mean)} {ci_text(content.estimates[key], 1)}"
 
     unit = unit_in_brackets(content.metric.unit)
-
     rows = [
         [
             ("target", before[1]),
@@ -216,7 +216,8 @@ def compensation(content: ComparisonContent) -> Section | None:
         for after, before in compensation_pairs(content.estimates, content.results.spec.labels, crossbars)
     ]
     note = Prose("Digital corrections, compared with the same chips without them. settled: see [Terms](#terms).")
-    return Section("Compensation", [note, Table("Compensation", rows)]) if rows else None
+    warning = text.trained_uncompensated(content.results.spec, crossbars)
+    return Section("Compensation", [note, warning, Table("Compensation", rows)]) if rows else None
 
 
 def devices(content: ComparisonContent) -> Section | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from aimc_robust.experiments.spec.comparison import ComparisonSpec
 from aimc_robust.experiments.spec.methods import NOISE_KEYS
 from aimc_robust.report.formatting import MISSING
 from aimc_robust.report.metric_text import ci_text, difference_text
+from aimc_robust.report.page_model import Prose, codes
 from aimc_robust.statistics.paired_difference import Comparison, PairedDifference
 from aimc_robust.statistics.primary_metric import PrimaryMetric
+from aimc_robust.targets.target import CrossbarTarget
 from aimc_robust.training.config import TrainingConfig
 
 
@@ -43,6 +45,25 @@ def method_settings(spec: ComparisonSpec, label: str) -> str:
         if isinstance(noise := table.get(key), dict):
             table[key] = _hardware(noise)
     return ", ".join(f"{key} {_plain(value)}" for key, value in table.items()) or MISSING
+
+
+def trained_uncompensated(spec: ComparisonSpec, targets: Iterable[CrossbarTarget]) -> Prose | None:
+    """Warn of methods that train through drifted arrays without the drift compensation that targets have."""
+    if not any(target.time_s and "drift" in target.deployment.compensation for target in targets):
+        return None
+    tables = {label: spec.method_table(label) for label in spec.labels}
+    labels = [
+        label
+        for label, table in tables.items()
+        if "crossbar" in table and table.get("time_s") and not table.get("drift_compensation")
+    ]
+    if not labels:
+        return None
+    return Prose(
+        f"{codes(labels)}: trained on arrays after a time without drift compensation, so not on the errors of targets "
+        "with it; set `drift_compensation = true` in the method to train with it.",
+        "warning",
+    )
 
 
 def _hardware(noise: Mapping[str, Any]) -> str:

@@ -129,6 +129,7 @@ def estimates(content: EvaluationContent) -> Section | None:
         meanings.append(
             terms.chip_yield(metric, spec.threshold, two_stage=bool(spec.precision), replicated=content.replicated)
         )
+    meanings += terms.compensations(content.targets)
     counts, half_widths = {row["n"] for row in content.rows}, [row["sampling"] for row in content.rows]
     sampling = terms.sampling_note(metric, content.results.task.items, counts, half_widths)
     chips = Figure(

@@ -20,7 +20,7 @@ from aimc_robust.report.page_files import page_files, write_files
 from aimc_robust.report.page_model import Block, Bullets, Code, Figure, Page, Prose, Section, Table
 from aimc_robust.report.recommendation.digital_layers import digital_layers, proposal_line
 from aimc_robust.report.rendering import RenderedFigure, render_figure
-from aimc_robust.report.terms import SETTLED, SINGLE, better_sign
+from aimc_robust.report.terms import SETTLED, SINGLE, better_sign, compensation
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
@@ -93,9 +93,10 @@ def measurement(recommendation: Recommendation) -> Section:
         f"{_uncompensated(measured)}. The last "
         f"column has the unit of RWP's sigma (filter_max); of all weights it is {format_significant(measured['rms'])}."
     )
+    compensated = Prose(compensation(names)) if (names := measured.get("compensation")) else None
     return Section(
         "Errors of the device on this model",
-        [measurement_text(recommendation), Table("Errors of each layer", rows), Prose(note)],
+        [measurement_text(recommendation), Table("Errors of each layer", rows), Prose(note), compensated],
     )
 
 

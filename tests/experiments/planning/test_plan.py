@@ -50,14 +50,14 @@ def touch(store, trial, *names, rows=(), epochs=0, folder=None):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"")
+    rows = [row | {"model": trial.model, "train_seed": trial.train_seed} for row in rows]
     for name, content in (("evaluations.jsonl", rows), ("history.jsonl", [{"epoch": n + 1} for n in range(epochs)])):
         if content:
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
 
 
 def rows(*targets, chips=3):
-    row = dict.fromkeys(("model", "backend"), "x") | dict.fromkeys(("train_seed", "time_s", "n"), 0)
-    row |= dict.fromkeys(("accuracy", "sigma", "loss"), 50.0)
+    row = {"backend": "x", "time_s": 0, "n": 9} | dict.fromkeys(("accuracy", "sigma", "loss"), 50.0)
     return [row | {"target": t, "chip": n} for t in targets for n in range(1 if t == "digital" else chips)]
 
 

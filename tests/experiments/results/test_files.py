@@ -9,6 +9,7 @@ from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.experiments.results.files import NOTES
+from aimc_robust.experiments.results.merge import merge
 from aimc_robust.experiments.results.origin import record_spec
 from aimc_robust.experiments.results.rows import EXPLANATIONS, read_analyses, read_points
 from aimc_robust.experiments.results.trial import Trial
@@ -149,6 +150,29 @@ def test_whatever_a_file_holds_it_is_named_in_one_sentence(name, finished_compar
     path.write_text("[" * 5000 + "\n")
     with pytest.raises(ResultsError, match="damaged"):
         read_all(folder)
+
+
+IMPOSSIBLE = {
+    "another seed": ({"train_seed": 1}, "row 2: it is of m-rwp-seed1, not of m-rwp-seed0"),
+    "another model": ({"model": "sgd"}, "row 2: it is of sgd-seed0, not of m-rwp-seed0"),
+    "another number for the chip": ({"chip": 0, "accuracy": 80.0}, "row 2: an earlier row of digital, chip 0 says"),
+    "nothing scored": ({"n": 0}, "row 2: n: input should be greater than or equal to 1, got 0"),
+    "a chip below 0": ({"chip": -1}, "row 2: chip: input should be greater than or equal to 0, got -1"),
+    "NaN": ({"accuracy": float("nan")}, "row 2: accuracy: expected a finite number from 0 to 100, got nan"),
+    "too much": ({"accuracy": 150.0}, "row 2: accuracy: expected a finite number from 0 to 100, got 150"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+@pytest.mark.usefixtures("stub_figures")
+def test_a_row_that_its_run_cannot_have_is_named_with_its_file(changes, reason, finished_comparison, tmp_path):
+    folder = shutil.copytree(finished_comparison, tmp_path / "out", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = folder / RUN / "evaluations.jsonl"
+    write(path, [ROW, ROW | {"chip": 1} | changes])
+    for use in (write_report, lambda folder: merge([folder, finished_comparison], tmp_path / "all")):
+        with pytest.raises(ResultsError) as caught:
+            use(folder)
+        assert str(caught.value).startswith(f"{path} is damaged ({reason}")
 
 
 def damage(path):

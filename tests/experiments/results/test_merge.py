@@ -163,12 +163,19 @@ def test_rows_of_one_training_are_united_each_once(results, tmp_path):
     assert [row["chip"] for row in merged.evaluations(SGD)] == [0, 1, 2]
 
 
-def test_machines_that_round_differently_give_the_earlier_folders_row_for_the_same_weights(results, tmp_path):
-    one, two = results("one"), results("two")
-    put(one, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1]))
-    put(two, SGD, history=epochs(3), weights=1, rows=chips(SGD, [0, 1, 2], accuracy=60.5))
-    merged = merge([one.folder, two.folder], tmp_path / "all").results
-    assert [row["accuracy"] for row in merged.evaluations(SGD)] == [60.0, 61.0, 62.5]
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_rows_of_the_same_weights_that_differ_are_refused_whatever_the_order(order, results, tmp_path):
+    stores = [results(name) for name in ("one", "two", "three")]
+    for store, numbers, accuracy in zip(stores, ([0], [1, 2], [2]), (60.0, 60.0, 60.5), strict=True):
+        put(store, SGD, history=epochs(3), weights=1, rows=chips(SGD, numbers, accuracy=accuracy))
+    folders = [stores[i].folder for i in order]
+    both = r"sgd-seed0, chip 2 of gaussian-0\.2 in .*(two.* and .*three|three.* and .*two).*delete the rows"
+    with pytest.raises(ResultsError, match=both):
+        merge(folders, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+    (stores[2].run_folder(SGD) / "evaluations.jsonl").unlink()
+    merged = merge(folders, tmp_path / "all").results
+    assert sorted(row["accuracy"] for row in merged.evaluations(SGD)) == [60.0, 61.0, 62.0]
 
 
 def test_two_different_finished_trainings_are_refused_and_nothing_is_written(results, tmp_path):

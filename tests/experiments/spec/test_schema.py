@@ -55,6 +55,7 @@ BROKEN = {
     "a target without its strength": ('"digital"', '{ name = "a", noise = "laplace" }'),
     "unknown key of a converter": ('"digital"', '{ device = "rram-wan2022", adc = { bit = 8 } }'),
     "an unknown compensation": ('"digital"', '{ device = "rram-wan2022", compensation = ["bn"] }'),
+    "a text for compensation": ('"digital"', '{ device = "rram-wan2022", compensation = "bn" }'),
     "one point": ("[data]", '[[landscapes]]\nname = "a"\npoints = 1\n[data]'),
     "a sweep over no list": ("sigma = 0.2", "sweep = { sigma = 0.2 }"),
     "unknown key of a scale": ("[data]", "[scale.mini]\nchip = 3\n[data]"),

@@ -96,6 +96,7 @@ def test_the_summary_says_who_is_highest_what_is_settled_below_and_that_seeds_ar
     )
     assert below == "Settled to be worse than sgd: m-rwp on `gaussian-0.2`."
     assert few.startswith("With 2 trained models per method")
+    assert few.endswith("five or more are advisable.")
 
 
 @dataclass(frozen=True)

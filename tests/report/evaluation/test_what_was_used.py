@@ -1,13 +1,14 @@
 """The page of an evaluation names only what it used, and captions say only what is drawn."""
 
 import pytest
-from support.evaluation_cases import DAY_S, evaluation_inputs, write_images, write_weights
+from support.evaluation_cases import DAY_S, evaluation_inputs, run, write_images, write_weights
 
 from aimc_robust.data.evaluation_images import load_evaluation_images
 from aimc_robust.experiments.results.evaluation import EvaluationResults
 from aimc_robust.report.evaluation import figures
 from aimc_robust.report.evaluation.content import gather
 from aimc_robust.report.evaluation.reproduction import reproduction
+from aimc_robust.report.evaluation.sections import estimates
 
 
 @pytest.fixture
@@ -21,6 +22,16 @@ def content(tmp_path):
         return gather(EvaluationResults(tmp_path / "results", spec))
 
     return make
+
+
+def test_the_terms_explain_the_names_of_compensated_targets(tmp_path, stub_figures):
+    images = load_evaluation_images(f"npz:{write_images(tmp_path / 'images.npz')}")
+    weights = str(write_weights(tmp_path / "exact.safetensors"))
+    for settings, count in (["compensation=drift"], 1), ([], 0):
+        spec, models = evaluation_inputs([weights], images, devices=["sonos-agrawal2022"], settings=settings, chips=2)
+        results = run(tmp_path / str(count), spec, models, images)
+        (terms,) = [block for block in estimates(gather(results)).blocks if getattr(block, "title", "") == "Terms"]
+        assert sum(item.startswith("**-drift** after the name of another target") for item in terms.items) == count
 
 
 @pytest.mark.parametrize(
