@@ -22,7 +22,7 @@ def weights(tmp_path_factory):
     model = SmallCNN(in_channels=1, classes=10, channels=2, stages=1)
     ((inputs, labels),) = load_evaluation_images("digits").batches("test", 1000)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(40):
+    for _ in range(400):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
