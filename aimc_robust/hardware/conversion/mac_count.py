@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from aimc_robust.hardware.conversion.dispatch_mode import DispatchMode
 from aimc_robust.tasks.calling import call_model
 
 aten = torch.ops.aten
+Count: TypeAlias = Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def count_macs(model: nn.Module, example: Any, hardware: Hardware | None = None)
     return MacCount(counter.analog, dict(counter.digital), weights, unknown, counter.reads.counts)
 
 
-def _product(first: int, second: int) -> Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]:
+def _product(first: int, second: int) -> Count:
     """Count of a matrix product whose factors are the arguments at these positions."""
     return lambda args, out: (out.numel() * args[first].shape[-1], (args[first], args[second]))
 
@@ -100,14 +101,15 @@ def _grouped(args: tuple[Any, ...], out: Tensor) -> tuple[int, tuple[Any, ...]]:
 
 
 GROUPED = [getattr(aten, name) for name in ("_grouped_mm", "_scaled_grouped_mm") if hasattr(aten, name)]  # torch 2.8
-COUNTS: dict[Any, Callable[[tuple[Any, ...], Tensor], tuple[int, tuple[Any, ...]]]] = {
+COUNTS: dict[Any, Count] = {
     **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten._scaled_mm, aten._int_mm), _product(0, 1)),
     **dict.fromkeys((aten.addmm, aten._addmm_activation, aten.baddbmm, aten.addmv), _product(1, 2)),
     **dict.fromkeys(GROUPED, _grouped),
     **dict.fromkeys((aten.convolution, aten._convolution), _convolution),
     aten.addr: lambda args, out: (out.numel(), args[-2:]),
 }
-"""Operation -> function (arguments, output) -> (multiplies, the factors that may be weights)."""
+"""Operation -> its count: function (arguments, output) -> (multiplies, the factors that may be weights)."""
+BY_NAME = {"grouped_mm_fallback": _grouped}  # an operation of transformers, where torch has no grouped product
 
 ELEMENTWISE = {aten.mul, aten.mul_, aten.addcmul, aten.addcmul_}
 MAY_MULTIPLY = re.compile(r"mm(_|$)|matmul|conv|dot|bilinear|linear(_|$)|attention|gemm|rnn|lstm|gru|einsum|cdist")
@@ -150,20 +152,21 @@ class _Counter(DispatchMode):
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the result of an operation, which is counted."""
         operation = func.overloadpacket
-        if operation not in COUNTS and func._can_decompose() and func is not torch.ops.prim.device.default:
+        count = COUNTS.get(operation) or BY_NAME.get(operation.__name__)
+        if count is None and func._can_decompose() and func is not torch.ops.prim.device.default:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         out = func(*args, **kwargs)
-        self._count(operation, args, out)
+        self._count(operation, count, args, out)
         self._follow([x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], out)
         return out
 
-    def _count(self, operation: Any, args: tuple[Any, ...], out: Any) -> None:
+    def _count(self, operation: Any, count: Count | None, args: tuple[Any, ...], out: Any) -> None:
         name = operation.__name__
-        if operation in COUNTS:
-            macs, factors = COUNTS[operation](args, out)
+        if count is not None:
+            macs, factors = count(args, out)
             self._add(macs, factors)
             self._count_reads(macs, factors, args, out)
         elif operation in ELEMENTWISE:

@@ -155,6 +155,15 @@ class Experts(nn.Module):
         return torch._grouped_mm(x.bfloat16(), self.w, offs=ends).float()
 
 
+class FallbackExperts(Experts):
+    """As transformers computes the product where torch has none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        ends = torch.tensor([4, 8, 12, 16], dtype=torch.int32)
+        self.gate(x)
+        return torch.ops.transformers.grouped_mm_fallback(x.bfloat16(), self.w, ends).float()
+
+
 class ProductOfElements(nn.Module):
     """A matrix product, written as an elementwise one and a sum."""
 
@@ -195,6 +204,13 @@ def test_products_outside_of_layers_are_counted_and_refused_by_name(model, x, an
     assert found.macs.digital == {"": digital}
     with pytest.raises(InputError, match=owner):
         found.require_all_analog()
+
+
+def test_a_grouped_product_is_counted_where_torch_has_none():
+    pytest.importorskip("transformers.integrations.moe")
+    found = coverage(FallbackExperts(), torch.randn(16, 64))
+    assert (found.macs.analog, found.macs.digital) == (16 * 64 * 4, {"": 16 * 64 * 32})
+    assert not found.macs.unknown
 
 
 def test_every_way_to_multiply_with_a_layers_weight_is_counted():

@@ -193,7 +193,16 @@ def graph(model, x):
     return make_fx(model)(x)
 
 
-@pytest.mark.parametrize("record", [traced, exported, graph])
+@pytest.mark.parametrize(
+    "record",
+    [
+        traced,
+        pytest.param(
+            exported, marks=pytest.mark.skipif(torch.__version__ < (2, 8), reason="torch 2.7 refuses in its own words")
+        ),
+        graph,
+    ],
+)
 def test_a_recorded_forward_pass_refuses_to_freeze_it(record):
     model, x = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(3, 8)
     noisy = program(model, Crossbar("pcm-nandakumar2019"))
