@@ -1,10 +1,10 @@
 """Aims: 8-bit converters and 256-row arrays cost at most 1.4 x plain torch inference, read noise 2.2 x, both 3.5 x.
 
-Wall time with two threads, nothing beside it, medians of 6 rounds on an AVX2 CPU: 1.5 x, 2.1 x (reached) and 3.9 x;
-on one with AVX-512 and bfloat16 1.7 x, 2.2 x and 4.5 x.
-What is left: two convolutions of each array (the current and its variance) take 2.1 x by themselves, normal numbers
-0.7 x, converters and layouts in memory the rest. Convolutions return the layout that torch's do, so that a model may
-take views; this takes 0.1 x.
+Wall time with two threads, nothing beside it, medians of three runs on an AVX2 CPU whose two threads share a core:
+1.36 to 1.51 x, 2.12 to 2.17 x (reached) and 3.72 to 3.94 x.
+What is left: two convolutions of each array (the current and its variance) take 1.9 x by themselves, normal numbers
+0.9 x (a table of them and their bits, half each), converters and layouts in memory the rest. Convolutions return the
+layout that torch's do, so that a model may take views; this takes 0.1 x.
 
     python benchmarks/speed/arrays.py [--device cuda]
 

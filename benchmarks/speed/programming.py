@@ -1,7 +1,7 @@
 """Claims: programming ResNet-18's 11 million weights takes at most 0.25 s on 2 cores; memory stays within 2 x.
 
-The aim is 0.2 s, for SONOS after a day, too. Measured on an AVX2 CPU with two threads: 0.21 to 0.24 s, and 0.29 to
-0.32 s, half of it for random numbers.
+The aim is 0.2 s, for SONOS after a day, too. Measured on an AVX2 CPU whose two threads share a core: 0.22 to 0.27 s,
+and 0.30 to 0.33 s. Copying the model and folding its BatchNorms take 0.06 s of it; of the rest random numbers are half.
 
     python benchmarks/speed/programming.py
 
