@@ -230,7 +230,7 @@ def test_a_single_layer_is_kept_or_not():
     assert hard.confirmation.mean == 100.0
 
 
-def test_where_all_layers_must_be_digital_nothing_is_proposed_and_the_best_smaller_set_is_told():
+def test_where_all_layers_must_be_digital_nothing_is_proposed_and_the_best_smaller_set_is_named():
     found = keep_digital(net(), batches(), NOISY, required=100.0, **OPTIONS)
     assert (len(found.layers), found.judgement) == (3, "no proposal")
     assert "onfirmed" not in found.sentence

@@ -58,13 +58,13 @@ def test_what_was_not_searched_is_said_to_be_ideal(tmp_path):
     assert "Not searched" not in setting_text(page(tmp_path)[0])
 
 
-def test_the_spread_of_the_drift_exponent_is_told_where_drift_was_searched(tmp_path):
+def test_the_spread_of_the_drift_exponent_is_stated_where_drift_was_searched(tmp_path):
     words = "the standard deviation of its exponent over devices is 0.25 times the mean"
     assert words in page(tmp_path, "drift", drift_spread=0.25)[1]
     assert "exponent" not in page(tmp_path, "read-noise", devices=["ideal"])[1]
 
 
-def test_a_drop_below_one_example_is_told_to_allow_no_loss(tmp_path):
+def test_a_drop_below_one_example_is_said_to_allow_no_loss(tmp_path):
     words = "A drop of 5.00 points is less than one of the 16 images, so no image may be lost."
     assert words in page(tmp_path, "programming")[1]
     assert "no image" not in page(tmp_path, "programming", drop=6.25)[1]

@@ -75,7 +75,7 @@ def require_one_run(path: Path, rows: Sequence[Row], trial: Trial) -> list[Row]:
             raise damaged(path, f"row {number}: it is of {Trial(row['model'], row['train_seed'])}, not of {trial}")
         first = unique.setdefault((row["target"], row["chip"]), row)
         if first is not row and first != row:
-            raise damaged(path, f"row {number}: an earlier row of {row['target']}, chip {row['chip']} says otherwise")
+            raise damaged(path, f"row {number}: an earlier row of {row['target']}, chip {row['chip']} has other values")
     return list(unique.values())
 
 

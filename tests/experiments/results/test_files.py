@@ -155,7 +155,10 @@ def test_whatever_a_file_holds_it_is_named_in_one_sentence(name, finished_compar
 IMPOSSIBLE = {
     "another seed": ({"train_seed": 1}, "row 2: it is of m-rwp-seed1, not of m-rwp-seed0"),
     "another model": ({"model": "sgd"}, "row 2: it is of sgd-seed0, not of m-rwp-seed0"),
-    "another number for the chip": ({"chip": 0, "accuracy": 80.0}, "row 2: an earlier row of digital, chip 0 says"),
+    "another number for the chip": (
+        {"chip": 0, "accuracy": 80.0},
+        "row 2: an earlier row of digital, chip 0 has other values",
+    ),
     "nothing scored": ({"n": 0}, "row 2: n: input should be greater than or equal to 1, got 0"),
     "a chip below 0": ({"chip": -1}, "row 2: chip: input should be greater than or equal to 0, got -1"),
     "NaN": ({"accuracy": float("nan")}, "row 2: accuracy: expected a finite number from 0 to 100, got nan"),
