@@ -19,6 +19,7 @@ pytest_plugins = [
     "support.fixtures.accelerator",
     "support.fixtures.comparison",
     "support.fixtures.evaluation",
+    "support.fixtures.other_process",
     "support.fixtures.report",
 ]
 
