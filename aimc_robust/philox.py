@@ -1,15 +1,16 @@
 """Philox 4x64-10: random bits as a function of a key and a counter, the same on every device and in any order.
 
-J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form; on other
-devices tensor operations. This form of Philox, and not the one of 32-bit words, because NumPy has it: in tensor
-operations, bits for a small layer would cost ten times as much as its errors.
+J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form; on GPUs
+a kernel of Triton; on other devices tensor operations. This form of Philox, and not the one of 32-bit words, because
+NumPy has it: in tensor operations, bits for a small layer would cost ten times as much as its errors.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.devi
     if device.type == "cpu":
         streams = [_numpy_words(key, first, 4 * blocks) for key in keys]
         return (streams[0][None] if len(streams) == 1 else np.stack(streams)).view(np.int32)
+    if device.type == "cuda" and (kernel := _kernel_on(device)) is not None:
+        return kernel(keys, first, blocks)
     counters = torch.zeros((blocks, 4), dtype=torch.int64, device=device)
     torch.arange(first + 1, first + 1 + blocks, out=counters[:, 0])  # NumPy starts behind its counter
     return philox(keys, counters).flatten(1).view(torch.int32)
@@ -57,6 +60,24 @@ def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
     }
     words: np.ndarray = generator.random_raw(count)
     return words
+
+
+@functools.cache
+def _kernel_on(device: torch.device) -> Callable[[Sequence[int], int, int], Tensor] | None:
+    """Return the kernel for (keys, first, blocks) on a GPU; None, with a warning, if it cannot be compiled."""
+    try:
+        from aimc_robust.philox_kernel import philox_bits
+
+        kernel = functools.partial(philox_bits, device=device)
+        kernel([0], 0, 1)
+    except Exception as error:  # no Triton for this system, or no C compiler, which it needs
+        warnings.warn(
+            f"random numbers on {device} are computed by tensor operations, which is slower, because Triton's kernel "
+            f"cannot be compiled: {' '.join(str(error).split()) or type(error).__name__}",
+            stacklevel=2,
+        )
+        return None
+    return kernel
 
 
 def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
@@ -85,8 +106,8 @@ def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
 def _constants(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the multipliers (2, 1, 1) and the keys of each round (ROUNDS, 2, keys, 1) on a device."""
-    words = [_signed(word) for word in MULTIPLIERS]
-    words += [_signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
+    words = [signed(word) for word in MULTIPLIERS]
+    words += [signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
     constants = torch.tensor(words).to(device)
     return constants[:2].view(2, 1, 1), constants[2:].view(ROUNDS, 2, len(keys), 1)
 
@@ -96,5 +117,6 @@ def _high(words: Tensor) -> Tensor:
     return words.bitwise_right_shift(32).bitwise_and_(LOW)
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
+    """Return a word of 64 bits as the number with a sign that has its bits."""
     return (word & WORD) - ((word & WORD) >> 63 << 64)
