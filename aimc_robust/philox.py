@@ -39,7 +39,7 @@ def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.devi
         return kernel(keys, first, blocks)
     counters = torch.zeros((blocks, 4), dtype=torch.int64, device=device)
     torch.arange(first + 1, first + 1 + blocks, out=counters[:, 0])  # NumPy starts behind its counter
-    return philox(keys, counters).flatten(1).view(torch.int32)
+    return philox(keys, counters).flatten(1).contiguous().view(torch.int32)
 
 
 def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
