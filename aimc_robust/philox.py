@@ -36,7 +36,7 @@ def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.devi
         streams = [_numpy_words(key, first, 4 * blocks) for key in keys]
         return (streams[0][None] if len(streams) == 1 else np.stack(streams)).view(np.int32)
     if device.type == "cuda" and (kernel := _kernel_on(device)) is not None:
-        return kernel(keys, first, blocks)
+        return kernel(_kernel_constants(tuple(keys), device), first, blocks, ROUNDS)
     counters = torch.zeros((blocks, 4), dtype=torch.int64, device=device)
     torch.arange(first + 1, first + 1 + blocks, out=counters[:, 0])  # NumPy starts behind its counter
     return philox(keys, counters).flatten(1).contiguous().view(torch.int32)
@@ -63,13 +63,12 @@ def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
 
 
 @functools.cache
-def _kernel_on(device: torch.device) -> Callable[[Sequence[int], int, int], Tensor] | None:
-    """Return the kernel for (keys, first, blocks) on a GPU; None, with a warning, if it cannot be compiled."""
+def _kernel_on(device: torch.device) -> Callable[[Tensor, int, int, int], Tensor] | None:
+    """Return `philox_kernel.philox_bits`; None, with a warning, if it cannot be compiled for a GPU."""
     try:
         from aimc_robust.philox_kernel import philox_bits
 
-        kernel = functools.partial(philox_bits, device=device)
-        kernel([0], 0, 1)
+        philox_bits(_kernel_constants((0,), device), 0, 1, ROUNDS)
     except Exception as error:  # no Triton for this system, or no C compiler, which it needs
         warnings.warn(
             f"random numbers on {device} are computed by tensor operations, which is slower, because Triton's kernel "
@@ -77,7 +76,13 @@ def _kernel_on(device: torch.device) -> Callable[[Sequence[int], int, int], Tens
             stacklevel=2,
         )
         return None
-    return kernel
+    return philox_bits
+
+
+@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
+def _kernel_constants(keys: tuple[int, ...], device: torch.device) -> Tensor:
+    words = [*MULTIPLIERS, *WEYL, *(word for key in keys for word in (key, key >> 64))]
+    return torch.tensor([_signed(word) for word in words]).to(device)
 
 
 def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
@@ -103,11 +108,11 @@ def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
     return torch.stack([multiplied, others.expand_as(multiplied)], dim=1).flatten(0, 1).movedim(0, -1)
 
 
-@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
+@functools.lru_cache(maxsize=4096)  # see above
 def _constants(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the multipliers (2, 1, 1) and the keys of each round (ROUNDS, 2, keys, 1) on a device."""
-    words = [signed(word) for word in MULTIPLIERS]
-    words += [signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
+    words = [_signed(word) for word in MULTIPLIERS]
+    words += [_signed((key >> 64 * half) + n * WEYL[half]) for n in range(ROUNDS) for half in (0, 1) for key in keys]
     constants = torch.tensor(words).to(device)
     return constants[:2].view(2, 1, 1), constants[2:].view(ROUNDS, 2, len(keys), 1)
 
@@ -117,6 +122,5 @@ def _high(words: Tensor) -> Tensor:
     return words.bitwise_right_shift(32).bitwise_and_(LOW)
 
 
-def signed(word: int) -> int:
-    """Return a word of 64 bits as the number with a sign that has its bits."""
+def _signed(word: int) -> int:
     return (word & WORD) - ((word & WORD) >> 63 << 64)

@@ -3,22 +3,17 @@
 Triton, which torch brings along on Linux, compiles it at its first use.
 """
 
-import functools
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from aimc_robust.philox import MULTIPLIERS, ROUNDS, WEYL, signed
 
 TOGETHER = 256  # blocks of 256 bits that are computed together
 
 
 @triton.jit(do_not_specialize=["first", "blocks"])  # type: ignore[untyped-decorator]
 def _philox(words, constants, first, blocks, TOGETHER: tl.constexpr, ROUNDS: tl.constexpr):  # type: ignore # noqa: N803
-    """Write blocks of four words of one key; `constants` has multipliers, what is added to keys, and the keys."""
+    """Write blocks of four words of one key."""
     number = tl.program_id(0).to(tl.int64) * TOGETHER + tl.arange(0, TOGETHER)
     stream = tl.program_id(1)
     a = (first + 1 + number).to(tl.uint64)  # NumPy starts behind its counter
@@ -41,18 +36,20 @@ def _philox(words, constants, first, blocks, TOGETHER: tl.constexpr, ROUNDS: tl.
     tl.store(place + 3, d.to(tl.int64), inside)
 
 
-def philox_bits(keys: Sequence[int], first: int, blocks: int, device: torch.device) -> Tensor:
-    """Compute blocks of 256 bits for each key: int32 (keys, 8 blocks); see `philox.random_bits`."""
-    words = torch.empty((len(keys), 4 * blocks), dtype=torch.int64, device=device)
+def philox_bits(constants: Tensor, first: int, blocks: int, rounds: int) -> Tensor:
+    """Compute blocks of 256 bits for each key: int32 (keys, 8 blocks), on the device of the constants.
+
+    Args:
+        constants: Words of 64 bits (4 + 2 keys,) int64: the two multipliers, the two words that are added to a key from
+            round to round, and the keys, each with its lower word first.
+        first: Number of the first block.
+        blocks: How many blocks.
+        rounds: How many rounds.
+    """
+    keys = (len(constants) - 4) // 2
+    words = torch.empty((keys, 4 * blocks), dtype=torch.int64, device=constants.device)
     if blocks:
         with torch.cuda.device_of(words):  # where Triton starts its kernels
-            _philox[triton.cdiv(blocks, TOGETHER), len(keys)](
-                words, _constants(tuple(keys), device), first, blocks, TOGETHER=TOGETHER, ROUNDS=ROUNDS
-            )
+            grid = triton.cdiv(blocks, TOGETHER), keys
+            _philox[grid](words, constants, first, blocks, TOGETHER=TOGETHER, ROUNDS=rounds)
     return words.view(torch.int32)
-
-
-@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
-def _constants(keys: tuple[int, ...], device: torch.device) -> Tensor:
-    words = [*MULTIPLIERS, *WEYL, *(word for key in keys for word in (key, key >> 64))]
-    return torch.tensor([signed(word) for word in words]).to(device)
