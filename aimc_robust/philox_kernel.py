@@ -15,8 +15,8 @@ TOGETHER = 256  # blocks of 256 bits that are computed together
 def _philox(words, constants, first, blocks, TOGETHER: tl.constexpr, ROUNDS: tl.constexpr):  # type: ignore # noqa: N803
     """Write blocks of four words of one key."""
     number = tl.program_id(0).to(tl.int64) * TOGETHER + tl.arange(0, TOGETHER)
-    stream = tl.program_id(1)
-    a = (first + 1 + number).to(tl.uint64)  # NumPy starts behind its counter
+    stream = tl.program_id(1).to(tl.int64)
+    a = (number + first + 1).to(tl.uint64)  # NumPy starts behind its counter
     b = tl.full((TOGETHER,), 0, tl.uint64)
     c = b
     d = b

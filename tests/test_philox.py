@@ -73,7 +73,7 @@ def interpreted(monkeypatch):
     sys.modules.pop("aimc_robust.philox_kernel", None)
 
 
-@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**62, 256), (5, 0)])
+@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0)])
 def test_the_kernel_gives_the_same_bits(first, blocks, interpreted):
     keys = [3, 2**128 - 1, 0xD2E7470EE14C6C93 << 60]
     found = interpreted.philox_bits(philox_module._kernel_constants(tuple(keys), CPU), first, blocks, 10)
@@ -94,7 +94,7 @@ def test_the_kernel_compiles_for_a_gpu(kind_of_number):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**62, 256), (5, 0), (0, 100_003)])
+@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0), (0, 100_003)])
 def test_a_gpu_gives_the_same_bits(first, blocks, accelerator):
     keys = [3, 2**128 - 1, 0xD2E7470EE14C6C93 << 60]
     with warnings.catch_warnings():
