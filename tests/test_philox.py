@@ -94,7 +94,9 @@ def test_the_kernel_compiles_for_a_gpu(kind_of_number):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0), (0, 100_003)])
+@pytest.mark.parametrize(
+    ("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0), (0, 100_003)]
+)
 def test_a_gpu_gives_the_same_bits(first, blocks, accelerator):
     keys = [3, 2**128 - 1, 0xD2E7470EE14C6C93 << 60]
     with warnings.catch_warnings():
