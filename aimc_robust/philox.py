@@ -1,15 +1,16 @@
 """Philox 4x64-10: random bits as a function of a key and a counter, the same on every device and in any order.
 
-J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form; on other
-devices tensor operations. This form of Philox, and not the one of 32-bit words, because NumPy has it: in tensor
-operations, bits for a small layer would cost ten times as much as its errors.
+J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form; on GPUs
+a kernel of Triton; on other devices tensor operations. This form of Philox, and not the one of 32-bit words, because
+NumPy has it: in tensor operations, bits for a small layer would cost ten times as much as its errors.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,9 +35,11 @@ def random_bits(keys: Sequence[int], first: int, blocks: int, device: torch.devi
     if device.type == "cpu":
         streams = [_numpy_words(key, first, 4 * blocks) for key in keys]
         return (streams[0][None] if len(streams) == 1 else np.stack(streams)).view(np.int32)
+    if device.type == "cuda" and (kernel := _kernel_on(device)) is not None:
+        return kernel(_kernel_constants(tuple(keys), device), first, blocks, ROUNDS)
     counters = torch.zeros((blocks, 4), dtype=torch.int64, device=device)
     torch.arange(first + 1, first + 1 + blocks, out=counters[:, 0])  # NumPy starts behind its counter
-    return philox(keys, counters).flatten(1).view(torch.int32)
+    return philox(keys, counters).flatten(1).contiguous().view(torch.int32)
 
 
 def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
@@ -57,6 +60,29 @@ def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
     }
     words: np.ndarray = generator.random_raw(count)
     return words
+
+
+@functools.cache
+def _kernel_on(device: torch.device) -> Callable[[Tensor, int, int, int], Tensor] | None:
+    """Return `philox_kernel.philox_bits`; None, with a warning, if it cannot be compiled for a GPU."""
+    try:
+        from aimc_robust.philox_kernel import philox_bits
+
+        philox_bits(_kernel_constants((0,), device), 0, 1, ROUNDS)
+    except Exception as error:  # no Triton for this system, or no C compiler, which it needs
+        warnings.warn(
+            f"random numbers on {device} are computed by tensor operations, which is slower, because Triton's kernel "
+            f"cannot be compiled: {' '.join(str(error).split()) or type(error).__name__}",
+            stacklevel=2,
+        )
+        return None
+    return philox_bits
+
+
+@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
+def _kernel_constants(keys: tuple[int, ...], device: torch.device) -> Tensor:
+    words = [*MULTIPLIERS, *WEYL, *(word for key in keys for word in (key, key >> 64))]
+    return torch.tensor([_signed(word) for word in words]).to(device)
 
 
 def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
@@ -82,7 +108,7 @@ def philox(keys: Sequence[int], counters: Tensor) -> Tensor:
     return torch.stack([multiplied, others.expand_as(multiplied)], dim=1).flatten(0, 1).movedim(0, -1)
 
 
-@functools.lru_cache(maxsize=4096)  # read noise draws with the same keys at every read, and must not upload them
+@functools.lru_cache(maxsize=4096)  # see above
 def _constants(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the multipliers (2, 1, 1) and the keys of each round (ROUNDS, 2, keys, 1) on a device."""
     words = [_signed(word) for word in MULTIPLIERS]

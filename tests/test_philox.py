@@ -1,11 +1,16 @@
 """Philox 4x64-10: published vectors, and the same bits from NumPy and from tensor operations."""
 
+import importlib
+import sys
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aimc_robust import philox as philox_module
 from aimc_robust.philox import philox, random_bits
 
 CPU = torch.device("cpu")
@@ -56,3 +61,53 @@ def test_numpy_and_tensor_operations_give_the_same_bits(key, first, blocks):
 def test_blocks_follow_one_another_from_any_start(first, before, after):
     whole = random_bits([7], first, before + after, CPU)
     assert np.array_equal(whole[:, 8 * before :], random_bits([7], first + before, after, CPU))
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """The kernel for GPUs, run by Triton's interpreter on the CPU."""
+    pytest.importorskip("triton", reason="torch brings Triton along on Linux only")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where a kernel is defined
+    monkeypatch.delitem(sys.modules, "aimc_robust.philox_kernel", raising=False)
+    yield importlib.import_module("aimc_robust.philox_kernel")
+    sys.modules.pop("aimc_robust.philox_kernel", None)
+
+
+@pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0)])
+def test_the_kernel_gives_the_same_bits(first, blocks, interpreted):
+    keys = [3, 2**128 - 1, 0xD2E7470EE14C6C93 << 60]
+    found = interpreted.philox_bits(philox_module._kernel_constants(tuple(keys), CPU), first, blocks, 10)
+    assert found.shape == (3, 8 * blocks)
+    assert np.array_equal(found.numpy(), random_bits(keys, first, blocks, CPU))
+
+
+@pytest.mark.parametrize("kind_of_number", ["i32", "i64"])
+def test_the_kernel_compiles_for_a_gpu(kind_of_number):
+    triton = pytest.importorskip("triton", reason="torch brings Triton along on Linux only")
+    compiler = pytest.importorskip("triton.compiler")
+    target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
+    kernel = importlib.import_module("aimc_robust.philox_kernel")
+    signature = {"words": "*i64", "constants": "*i64", "first": kind_of_number, "blocks": kind_of_number}
+    constants = {"TOGETHER": kernel.TOGETHER, "ROUNDS": 10}
+    source = compiler.ASTSource(kernel._philox, signature | dict.fromkeys(constants, "constexpr"), constants)
+    assert "mul.hi.u64" in triton.compile(source, target=target).asm["ptx"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0), (0, 100_003)]
+)
+def test_a_gpu_gives_the_same_bits(first, blocks, accelerator):
+    keys = [3, 2**128 - 1, 0xD2E7470EE14C6C93 << 60]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the kernel is used
+        found = random_bits(keys, first, blocks, accelerator)
+    assert found.shape == (3, 8 * blocks)
+    assert np.array_equal(found.cpu().numpy(), random_bits(keys, first, blocks, CPU))
+
+
+def test_a_gpu_whose_kernel_cannot_be_compiled_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "aimc_robust.philox_kernel", None)  # cannot be imported
+    kernel_on = philox_module._kernel_on.__wrapped__
+    with pytest.warns(UserWarning, match="random numbers on cuda:0 are computed by tensor operations, which is slower"):
+        assert kernel_on(torch.device("cuda", 0)) is None

@@ -50,6 +50,7 @@ def reached(metric: PrimaryMetric) -> str:
 
 def interval(metric: PrimaryMetric, estimates: Iterable[Estimate], *, two_stage: bool = False) -> str:
     """Explain the 95 % interval of means; `two_stage`: chips were added until it was narrow enough."""
+    estimates = list(estimates)
     kinds = {estimate.ci_covers for estimate in estimates}
     chips = "Student t over the chips"
     if two_stage:
@@ -64,7 +65,9 @@ def interval(metric: PrimaryMetric, estimates: Iterable[Estimate], *, two_stage:
     elif kinds == {"chips"}:
         scope = f"chips only, not another training, because one model was trained ({chips})"
     term = "**95 % interval**, in brackets: confidence interval of the mean."
-    return f"{term} It covers {scope}.{_ends(metric)}"
+    no_width = any(low == high for low, high in (estimate.ci for estimate in estimates))
+    equal = " One without width says that all values are equal, not that others are impossible." if no_width else ""
+    return f"{term} It covers {scope}.{_ends(metric)}{equal}"
 
 
 def _ends(metric: PrimaryMetric) -> str:
@@ -137,8 +140,8 @@ def sampling_note(
     """Say how much another test set would change means with these 95 % half-widths [points]; None if not known."""
     if not half_widths or not metric.is_proportion:
         return None
+    widths = " to ".join(dict.fromkeys(f"±{width:.1f}" for width in (min(half_widths), max(half_widths))))
     return (
         f"The results hold for these {' and '.join(map(str, counts))} test {items}. Another test set of this size "
-        f"would change a mean {metric.title} by ±{min(half_widths):.1f} to ±{max(half_widths):.1f} points (95 %, "
-        "binomial; more near 50 %)."
+        f"would change a mean {metric.title} by {widths} points (95 %, binomial; more near 50 %)."
     )

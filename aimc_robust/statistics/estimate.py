@@ -223,3 +223,9 @@ class Estimate:
 def best_of(estimates: Mapping[str, Estimate]) -> str:
     """Return the label with the best mean, the first of several; empty without estimates."""
     return min(estimates, key=lambda label: estimates[label].metric.loss_of(0.0, estimates[label].mean), default="")
+
+
+def tied_with_best(estimates: Mapping[str, Estimate]) -> list[str]:
+    """Return the labels with the best mean; several if their means are equal."""
+    best = best_of(estimates)
+    return [label for label, found in estimates.items() if math.isclose(found.mean, estimates[best].mean, abs_tol=1e-9)]

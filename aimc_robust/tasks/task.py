@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.errors import DataError, DivergenceError, InputError
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.io.user_code import call
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.batches import Batch, select, unpack
@@ -135,6 +136,7 @@ class Task(ABC):
         raise no_batches()
 
     @torch.inference_mode()
+    @float32_convolutions()
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], metrics: Mapping[str, Metric] | None = None
     ) -> Measurement:

@@ -46,11 +46,16 @@ def network_and_images(n: int, *, small: bool) -> tuple[nn.Module, tuple[torch.T
 
 
 def model_and_batches(description: str | None, images: int, batch: int) -> tuple[nn.Module, list[Batch], str]:
-    """Parse --device and --small; return that network in evaluation mode with batches, on the device, and its name."""
+    """Parse --device and --small; return that network in evaluation mode with batches, on the device, and its name.
+
+    A GPU, which would be idle with these, gets eight times as many images and eight times the batch.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--small", action="store_true", help="a small network, to try the script")
     options = parser.parse_args()
+    if options.device != "cpu":
+        images, batch = 8 * images, 8 * batch
     model, labelled = network_and_images(images, small=options.small)
     batches = [(x.to(options.device), y.to(options.device)) for x, y in split_batches(labelled, batch)]
     return model.eval().to(options.device), batches, options.device

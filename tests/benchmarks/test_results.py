@@ -38,9 +38,7 @@ CPU_SCALES = {
     "cpu-cifar-ten": "ten classes of CIFAR-100",
     "cpu-cifar-twenty": "twenty classes",
 }
-COMPLETE = ("cpu-digits", "cpu-fashion", "cpu-cifar-ten")  # all seven tables
-LANDED = {(name, scale) for name in SEVEN for scale in (*COMPLETE, "mini")}
-LANDED |= {(name, "cpu-cifar-twenty") for name in set(SEVEN) - {"incorruptible/table3"}}
+LANDED = {(name, scale) for name in SEVEN for scale in (*CPU_SCALES, "mini")}
 LANDED |= {("m-rwp/figureA5-resnet18", "cpu-digits"), ("m-rwp/figureA6", "cpu-digits")}
 
 
@@ -128,9 +126,9 @@ def test_what_recommend_says_of_noise_and_ramps_is_what_the_results_say():
     texts = propose(0.05).reasons
     assert "on three data sets here" in texts[0]
     assert "was nowhere settled to be better" in texts[2]
-    for scale in COMPLETE:
-        noise = all_claims()["incorruptible-table1", scale]
-        assert {claim.state for claim in noise} == {HELD}
+    for scale in CPU_SCALES:
+        noise = {claim.state for claim in all_claims()["incorruptible-table1", scale]}
+        assert noise == ({HELD} if scale != "cpu-cifar-twenty" else {HELD, NOT_SETTLED})
         ramps = [
             claim for claim in all_claims()["incorruptible-table3", scale] if "than any constant RWP" in claim.text
         ]

@@ -105,8 +105,8 @@ def test_a_comparison_ranks_the_lowest_first(compared):
         assert means[best] == min(means.values())
     assert found.rankings["rram-wan2022"]["m-rwp"].tags == ["best", "better"]
     assert found.rankings["gaussian-0.2"]["m-rwp"].tags == ["worse"]
-    summaries = [(c.target, c.best, c.best_mean, c.settled) for c in found.baseline_comparisons]
-    assert summaries == [(c.target, c.best, c.best_mean, c.settled) for c in known.baseline_comparisons]
+    summaries = [(c.target, c.best, c.best_means, c.settled) for c in found.baseline_comparisons]
+    assert summaries == [(c.target, c.best, c.best_means, c.settled) for c in known.baseline_comparisons]
     leads, known_leads = ([c.largest_lead for c in content.baseline_comparisons] for content in (found, known))
     assert leads == pytest.approx(known_leads)
     assert len(set(leads)) > 1

@@ -65,7 +65,7 @@ def batch_ranges(
         if only_inputs or adc is None or not adc.needs_calibration:
             return ranges
         layer.calibrated = ranges
-        images = max(1, 2 * SAMPLE * layer.chunk_size(x) // VALUES_PER_CHUNK)
+        images = max(1, 2 * SAMPLE * layer.images_of(x, VALUES_PER_CHUNK) // VALUES_PER_CHUNK)
         layer.array_outputs(x[:: -(-len(x) // images)])
         symmetric = adc.kind == "sign-magnitude"
         currents = [_checked(layer, seen[key], percentile) for key in sorted(seen) if key[0] == "current"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aimc_robust.errors import InputError
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import input_slices
@@ -23,8 +24,9 @@ from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, reject_vmap, to_variance_type
 
-# Images are processed in chunks, so that intermediate results stay small and in the cache.
+# Images are processed in chunks, so that intermediate results stay small: on a CPU in its cache.
 VALUES_PER_CHUNK = 2**20
+VALUES_ON_ACCELERATOR = 2**25  # 128 MiB: smaller ones would leave a GPU idle
 
 
 class ArrayLayer(NoisyInputs):
@@ -73,18 +75,19 @@ class ArrayLayer(NoisyInputs):
             earlier = 0 if self.forward_depth is None else self.forward_depth.count_call((id(self), self.step))
             self._stream = (*self.step, f"call {earlier}") if earlier else self.step
         x = self.check_input(input)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False), float32_convolutions():
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
-            out = in_chunks(self._compute, x, self.chunk_size(x)).to(x.dtype)
+            values = VALUES_PER_CHUNK if x.device.type == "cpu" else VALUES_ON_ACCELERATOR
+            out = in_chunks(self._compute, x, self.images_of(x, values)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
 
-    def chunk_size(self, x: Tensor) -> int:
-        """Number of images whose inputs and outputs are about VALUES_PER_CHUNK numbers."""
+    def images_of(self, x: Tensor, values: int) -> int:
+        """Number of images whose inputs and outputs are about so many values."""
         if x.ndim < 2 or len(x) == 0:
             return max(len(x), 1)
         per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups, self.copies_of_inputs)
-        return max(1, int(VALUES_PER_CHUNK / max(per_image, 1.0)))
+        return max(1, int(values / max(per_image, 1.0)))
 
     def _compute(self, x: Tensor) -> Tensor:
         return self._add_bias(self.array_outputs(x.to(self.precision)))

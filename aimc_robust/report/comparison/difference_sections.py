@@ -43,14 +43,15 @@ def _settled_better(content: ComparisonContent, c: BaselineComparison) -> str | 
         f"`{c.target}`: **{c.best}** reaches {reaches[c.best]}, {c.baseline} {reaches[c.baseline]}. "
         f"Difference on the same chips: {text.format_difference(difference)}"
         f"{'' if difference.seeds == requested else few}."
-        + ("" if c.best == c.best_mean else f" {c.best_mean} has {reaches[c.best_mean]}, not settled.")
+        + ("" if c.best in c.best_means else f" {c.best_means[0]} has {reaches[c.best_means[0]]}, not settled.")
     )
 
 
 def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparison]) -> list[str]:
     """Sentences on all targets of one baseline."""
     targets, baseline = [c.target for c in comparisons], comparisons[0].baseline
-    best = _by_method((c.best_mean, c.target) for c in comparisons)
+    best = _by_method((" and ".join(c.best_means), c.target) for c in comparisons)
+    plural = {" and ".join(c.best_means) for c in comparisons if len(c.best_means) > 1}
     better, worse = (
         _by_method(
             (label, c.target)
@@ -61,7 +62,8 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
         for status in ("better", "worse")
     )
     counted = [
-        f"{label}{f' has the {best_mean(content.metric)}' if i == 0 else ''} {_where(found, targets)}"
+        (f"{label} {'share' if label in plural else 'has'} the {best_mean(content.metric)} " if i == 0 else f"{label} ")
+        + _where(found, targets)
         for i, (label, found) in enumerate(sorted(best.items(), key=lambda pair: -len(pair[1])))
     ]
     unsettled = [c for c in comparisons if not c.settled]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.spec.comparison import ComparisonSpec
-from aimc_robust.statistics.estimate import Estimate, best_of
+from aimc_robust.statistics.estimate import Estimate, best_of, tied_with_best
 from aimc_robust.statistics.estimate_keys import Key
 from aimc_robust.statistics.paired_difference import Comparison
 from aimc_robust.targets.target import CrossbarTarget, Target
@@ -49,7 +49,7 @@ class BaselineComparison:
         target: The target.
         best: The method with the best mean of those settled to be better than the baseline; if there is none, of all.
         baseline: Label of the baseline.
-        best_mean: The method with the best mean, settled or not.
+        best_means: The methods with the best mean, settled or not; several if their means are equal.
         means: Label -> mean.
         comparison: best - baseline; None if the baseline itself is the best.
         largest_lead: How much better than the baseline a method can be at most, in the metric's unit: best end of the
@@ -60,7 +60,7 @@ class BaselineComparison:
     target: str
     best: str
     baseline: str
-    best_mean: str
+    best_means: tuple[str, ...]
     means: Mapping[str, float]
     comparison: Comparison | None
     largest_lead: float | None
@@ -92,7 +92,7 @@ def rank_methods(
     for target in targets:
         here = {label: estimates[label, target] for label in spec.labels if (label, target) in estimates}
         measured = [{label: here[label] for label in group if label in here} for group in groups if len(group) > 1]
-        best = set(map(best_of, measured))
+        best = {label for group in measured for label in tied_with_best(group)}
         rankings[target] = {
             label: Ranking(
                 estimate,
@@ -122,7 +122,8 @@ def compare_with_baseline(
                 best = best_of({label: here[label] for label in better or group})
                 means = {label: estimate.mean for label, estimate in here.items()}
                 lead = _largest_lead([pair for label, pair in pairs.items() if label != baseline])
-                found.append(BaselineComparison(target, best, baseline, best_of(here), means, pairs[best], lead))
+                highest = tuple(tied_with_best(here))
+                found.append(BaselineComparison(target, best, baseline, highest, means, pairs[best], lead))
     return found
 
 

@@ -136,6 +136,11 @@ def test_the_summary_counts_instead_of_naming_everything(with_points):
     assert [item.split(" ")[0] for item in above] == ["`digital`:", "`gaussian-0.2`:", "`rram-wan2022`:", "m-rwp"]
 
 
+def test_methods_with_equal_means_share_the_highest(with_points):
+    highest, *_ = items_of(with_points(digital=-0.05, gaussian=-0.05, rram=-0.05))  # and 0.05 on the other seed
+    assert highest == "sgd and m-rwp share the highest mean on all 3 targets."
+
+
 def test_the_summary_names_every_method_that_is_settled_to_be_better(finished_comparison, tmp_path):
     folder = shutil.copytree(finished_comparison, tmp_path / "copy")
     question = json.loads((folder / "question.json").read_text())

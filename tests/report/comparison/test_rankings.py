@@ -41,7 +41,7 @@ SGD, STEADY, ERRATIC, WORSE = [50.0, 50.2, 49.8], [60.0, 60.2, 59.9], [95.0, 52.
 
 def test_a_settled_method_is_the_headline_though_another_has_a_higher_mean():
     headline, rankings = both({"sgd": SGD, "steady": STEADY, "erratic": ERRATIC})
-    assert (headline.best, headline.best_mean, headline.settled) == ("steady", "erratic", True)
+    assert (headline.best, headline.best_means, headline.settled) == ("steady", ("erratic",), True)
     assert {label: r.tags for label, r in rankings.items()} == {"sgd": [], "steady": ["better"], "erratic": ["best"]}
 
 
