@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from pathlib import Path
 
 # Two processes of tests on two cores, and what they start: more threads than cores would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,10 +13,13 @@ from hypothesis import settings
 
 from aimc_robust.seeding import seed_global_generators
 
+FOLDER = Path(__file__).parent
+
 pytest_plugins = [
     "support.fixtures.accelerator",
     "support.fixtures.comparison",
     "support.fixtures.evaluation",
+    "support.fixtures.other_process",
     "support.fixtures.report",
 ]
 
@@ -31,6 +35,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 def pytest_collection():
     """Collecting makes millions of objects, all of which stay: looking through them for garbage takes seconds."""
     gc.disable()
+
+
+def pytest_collection_modifyitems(items):
+    """The files of this folder first: some take a minute, in which at the end only one process would have work."""
+    items.sort(key=lambda item: item.path.parent != FOLDER)
 
 
 def pytest_collection_finish():

@@ -107,22 +107,24 @@ def faults(message: Message) -> list[str]:
     return [f"{message.where}: {text!r} {fault}" for fault in found]
 
 
-MESSAGES = sorted(
-    {
-        message
-        for path in PACKAGE.rglob("*.py")
-        for message in messages(path.read_text(encoding="utf-8"), str(path.relative_to(PACKAGE)))
-    }
-)
+@pytest.fixture(scope="module")
+def package_messages() -> list[Message]:
+    return sorted(
+        {
+            message
+            for path in PACKAGE.rglob("*.py")
+            for message in messages(path.read_text(encoding="utf-8"), str(path.relative_to(PACKAGE)))
+        }
+    )
 
 
-def test_every_message_has_the_style():
-    assert [fault for message in MESSAGES for fault in faults(message)] == []
+def test_every_message_has_the_style(package_messages):
+    assert [fault for message in package_messages for fault in faults(message)] == []
 
 
-def test_the_messages_of_the_package_have_been_seen():
-    assert len(MESSAGES) > 300
-    assert {message.kind for message in MESSAGES} >= {
+def test_the_messages_of_the_package_have_been_seen(package_messages):
+    assert len(package_messages) > 300
+    assert {message.kind for message in package_messages} >= {
         "InputError",
         "DataError",
         "ResultsError",

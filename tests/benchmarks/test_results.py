@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import tempfile
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from published.claims import HELD, NOT_HELD, NOT_SETTLED, ClaimResult
 from published.overview import RESULTS, SCALES, agreement_table, claims_of, claims_table, counts_table, stored
-from support.paper_specs import NAMES, loaded
+from support.paper_specs import NAMES, SPECS, loaded
 
 from aimc_robust.experiments.recommend.proposal import propose
 from aimc_robust.experiments.results.archive import ARCHIVE, READABLE, unpack
@@ -25,7 +26,11 @@ from aimc_robust.statistics.paired_difference import paired_difference
 from aimc_robust.statistics.t_interval import t_interval
 
 Kept = tuple[str, str]  # paper/file of the spec, and its scale
-FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(loaded(name).name, scale))}
+# By the names in the files: loading every spec takes seconds, which any run of tests would wait for.
+TITLES = {
+    name: tomllib.loads(path.read_text(encoding="utf-8"))["name"] for name, path in zip(NAMES, SPECS, strict=True)
+}
+FOLDERS = {(name, scale): folder for name in NAMES for scale in SCALES if (folder := stored(TITLES[name], scale))}
 SEVEN = [f"incorruptible/table{n}" for n in (1, 2, 3, 5, 6)] + ["m-rwp/table1-resnet18", "m-rwp/tableA1"]
 CPU_SCALES = {
     "cpu-digits": "digits",
@@ -66,6 +71,7 @@ def test_the_tables_named_are_there():
     assert set(FOLDERS) >= LANDED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", FOLDERS, ids="-".join)
 def test_rows_are_whole_and_of_the_spec_as_it_is(kept):
     ComparisonResults(unpacked(kept), loaded(*kept)).check()  # raises where they are another question's
@@ -77,6 +83,7 @@ def test_a_folder_holds_what_a_reader_needs_and_the_archive(folder):
     assert {path.name for path in (RESULTS / folder).iterdir()} == {ARCHIVE, *READABLE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", FOLDERS, ids="-".join)
 def test_the_summary_follows_from_the_archived_rows(kept):
     # As text; the last digits of a number depend on the processor.
@@ -84,12 +91,14 @@ def test_the_summary_follows_from_the_archived_rows(kept):
     pd.testing.assert_frame_equal(found, pd.read_csv(FOLDERS[kept] / "summary.csv"), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_readme_counts_the_claims_and_states_each_as_the_rows_do(text):
     assert counts_table(all_claims()) in text
     assert agreement_table(all_claims()) in text
     assert claims_table(all_claims()) in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", CPU_SCALES)
 def test_as_many_claims_are_settled_as_the_readme_counts(text, scale):
     found = [claim for (_, at), claims in all_claims().items() if at == scale for claim in claims]
@@ -103,6 +112,7 @@ def test_as_many_claims_are_settled_as_the_readme_counts(text, scale):
     assert said in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_at_least_four_in_five_claims_are_settled_on_some_data_set():
     claims: dict[tuple[str, str], set[str]] = {}
     for (name, _), found in all_claims().items():
@@ -111,6 +121,7 @@ def test_at_least_four_in_five_claims_are_settled_on_some_data_set():
     assert sum(states != {NOT_SETTLED} for states in claims.values()) >= 0.8 * len(claims)
 
 
+@pytest.mark.slow
 def test_what_recommend_says_of_noise_and_ramps_is_what_the_results_say():
     texts = propose(0.05).reasons
     assert "on three data sets here" in texts[0]
@@ -158,6 +169,7 @@ def difference(mean):
     return paired_difference(first, second)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_summary_are_the_rows(text):
     """RWP 0.06 against SGD in Table 1: on digital weights, and under the largest noise."""
     estimates = content(("incorruptible/table1", "mini")).estimates
@@ -171,6 +183,7 @@ def test_the_numbers_of_the_summary_are_the_rows(text):
     assert stated == [f"{d.mean:+.1f} [{d.ci[0]:.1f}, {d.ci[1]:.1f}]" for d in found]
 
 
+@pytest.mark.slow
 def test_the_eigenvalues_that_are_stated_are_the_rows(text):
     results = content(("m-rwp/figureA6", "cpu-digits")).results
     found = {t: results.analyses(t)["training"]["eigenvalues"][0] for t in results.trials}
@@ -181,6 +194,7 @@ def test_the_eigenvalues_that_are_stated_are_the_rows(text):
     assert f"ratio to SAM is {ratio:.2f} [{low:.2f}, {high:.2f}]" in text
 
 
+@pytest.mark.slow
 def test_the_flatness_that_is_stated_is_the_rows(text):
     said = " ".join(text[text.index("Two figures have no claims") : text.index("## cifar100-20")].split())
     eight, six = (content((name, "mini")).landscapes for name in ("incorruptible/figure8", "m-rwp/figureA6"))

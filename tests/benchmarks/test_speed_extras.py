@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from support.benchmark_scripts import BENCHMARKS
 
 OPTIONAL = {"lightning", "pyarrow", "ray", "simulator", "tensorboard", "timm", "torchvision", "transformers"}
@@ -25,6 +26,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
 """
 
 
+@pytest.mark.slow
 def test_scripts_load_or_name_their_extra():
     command = [sys.executable, "-c", LOAD, str(BENCHMARKS / "speed")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -103,7 +103,6 @@ def test_missing_data_is_told_before_anything_is_written(write_spec, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(write_quick_spec, tmp_path):
     done = invoke("compare", write_quick_spec(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -121,7 +120,7 @@ def test_compare_prints_plain_lines_off_a_terminal_and_each_models_accuracies(wr
     "command",
     [
         "devices",
-        "schema",
+        pytest.param("schema", marks=pytest.mark.slow),
         pytest.param("plan", marks=pytest.mark.slow),
         pytest.param("compare", marks=pytest.mark.slow),
     ],
@@ -167,7 +166,6 @@ def test_a_function_of_the_user_that_leaves_is_named(case, write_quick_spec, tmp
     assert re.search(rf"error: {name} \(.*user_models\.py, line \d+\) raised SystemExit\(0\)", done.stderr)
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_a_part_counts_its_own_models(write_quick_spec, tmp_path):
     done = invoke("compare", write_quick_spec(), "--part", "2/2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -176,7 +174,6 @@ def test_a_part_counts_its_own_models(write_quick_spec, tmp_path):
     assert [line.split()[:2] for line in lines] == [["[1/2]", "m-rwp-seed0:"], ["[2/2]", "m-rwp-seed1:"]]
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_a_failed_model_is_named_and_the_exit_code_says_so(write_quick_spec, tmp_path):
     path = write_quick_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
     done = invoke("compare", path, cwd=tmp_path)

@@ -22,11 +22,6 @@ from aimc_robust.hardware.program import chip_axes, program_prepared
 DAY_S = 86400.0
 LAYERS = ["0", "4", "6"]
 PCM = Crossbar("pcm-nandakumar2019", read_noise=False)
-
-
-OPTIONS = {"chips": 4, "chip_seed": 5, "time_s": DAY_S, "deployment": deployed(), "jobs": 1}
-
-
 OPTIONS = {"chips": 4, "chip_seed": 5, "time_s": DAY_S, "deployment": deployed(), "jobs": 1}
 
 
@@ -67,9 +62,15 @@ def test_there_is_a_row_for_each_source_and_each_layer_with_its_weights(whole):
     assert rows(whole[0], "source")["weights"].isna().all()
 
 
+@pytest.fixture(scope="module")
+def full():
+    """Accuracy of each chip with every source in every layer, by hand."""
+    return directly(everything(), 4)
+
+
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_source_costs_what_crossbars_built_by_hand_say(whole, source):
-    row, full = rows(whole[0], "source").loc[source], directly(everything(), 4)
+def test_a_source_costs_what_crossbars_built_by_hand_say(whole, full, source):
+    row = rows(whole[0], "source").loc[source]
     alone = directly(by_hand([source]), 4 if source in RANDOM_SOURCES else 1)
     without = directly(by_hand([other for other in SOURCES if other != source]), 4)
     assert row["alone"] == alone.mean()
@@ -85,8 +86,8 @@ def test_a_source_costs_what_crossbars_built_by_hand_say(whole, source):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_costs_what_chips_programmed_by_hand_say(whole, layer):
-    row, full = rows(whole[0], "layer").loc[layer], directly(everything(), 4)
+def test_a_layer_costs_what_chips_programmed_by_hand_say(whole, full, layer):
+    row = rows(whole[0], "layer").loc[layer]
     alone = directly(everything(), 4, frozenset([layer]))
     without = directly(everything(), 4, frozenset(LAYERS) - {layer})
     assert row["alone"] == alone.mean()

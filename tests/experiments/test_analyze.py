@@ -20,7 +20,6 @@ from aimc_robust.training.resumption import load_selection
 OPTIONS = ("--split", "test", "--steps", 6, "--eigenvalues", 2, "--m", 60, "--sigma", 0.1, "--rho", 0.2)
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_every_trained_model_gets_a_row_once_and_the_report_a_section(write_spec, comparison_copy):
     spec_file = write_spec()
     done = invoke("analyze", spec_file, "--out", comparison_copy, *OPTIONS)

@@ -193,7 +193,6 @@ def test_every_model_starts_from_its_own_seed_and_the_same_seed_for_every_method
     assert not torch.equal(first, third)
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_a_card_beside_the_spec_is_found_from_anywhere_and_kept_with_the_results(
     run, write_quick_spec, tmp_path, monkeypatch
 ):

@@ -21,9 +21,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "fine-tune-for-hardware.m
 
 def compare(folder, *arguments):
     options = ["train_seeds=[0]", "chips=2", "training.epochs=1", "model.options={channels = 4, stages = 2}"]
+    options += ["data={name = 'digits', train_images = 300}"]
     settings = [word for option in options for word in ("--set", option)]
     with figures_as_stubs():
-        return invoke("compare", folder / "spec.toml", "--out", folder / "out", "--jobs", 1, *settings, *arguments)
+        return invoke("compare", folder / "spec.toml", "--out", folder / "out", *settings, *arguments)
 
 
 def write_weights(folder, *, seed=0):

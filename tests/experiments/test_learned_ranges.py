@@ -37,7 +37,7 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learned")
     (folder / "spec.toml").write_text(SPEC.replace('"digital"', '{ name = "digital", selected_at = 0.0 }', 1))
     with figures_as_stubs():
-        done = invoke("compare", folder / "spec.toml", "--out", folder / "out", "--jobs", 1, cwd=folder)
+        done = invoke("compare", folder / "spec.toml", "--out", folder / "out", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
@@ -80,7 +80,6 @@ def test_the_report_tells_learned_ranges_and_the_hardware_that_was_trained_for(c
     assert "{'" not in page
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_the_command_evaluates_the_checkpoint_as_the_comparison_did(compared, tmp_path):
     weights = compared / "runs" / "array-aware-seed0" / "checkpoint.safetensors"
     model = ["--model", "small-cnn", "--option", "channels=4", "--option", "stages=2", "--data", "digits"]

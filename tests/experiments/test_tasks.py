@@ -23,7 +23,6 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.models.networks.mlp import MLP
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
 TABLE = """
 name = "diabetes"
 train_seeds = [0, 1]

@@ -30,7 +30,8 @@ from aimc_robust.report.freshness import report_is_current
 from aimc_robust.report.write import write_report
 from aimc_robust.tasks.metrics import METRICS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+TESTS = Path(__file__).parents[1]
+TEXT = (TESTS.parent / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 
 
 def text_of(title: str) -> str:
@@ -54,8 +55,10 @@ TARGET = re.search(r"^```python\n(.*?)^```$", text_of("Add a target kind"), re.D
 COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
+from support.fixtures.report import figures_as_stubs
 from aimc_robust.cli.app import app
-results = [CliRunner().invoke(app, command) for command in json.loads(sys.argv[1])]
+with figures_as_stubs():
+    results = [CliRunner().invoke(app, command) for command in json.loads(sys.argv[1])]
 print(json.dumps([(result.exit_code, f"{result.output}{result.exception}") for result in results]))
 """
 (NAMED,) = tomllib.loads(SECTION_SPEC)["report_sections"]
@@ -195,6 +198,7 @@ def test_a_metric_of_the_package_is_an_entry_in_its_dictionary(module, evaluatio
     pd.testing.assert_frame_equal(table, own)
 
 
+@pytest.mark.slow
 def test_a_target_kind_is_a_file_and_an_entry_in_a_dictionary(write_spec, trained_models, tmp_path):
     package = tmp_path / "package"
     source = Path(aimc_robust.__file__).parent
@@ -217,7 +221,7 @@ def test_a_target_kind_is_a_file_and_an_entry_in_a_dictionary(write_spec, traine
         ["compare", path, "--out", tmp_path / "out", "--models", trained_models],
     ]
     calls = [sys.executable, "-c", COMMANDS, json.dumps(commands, default=str)]
-    environment = os.environ | {"PYTHONPATH": str(package)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(package), str(TESTS)])}
     ran = subprocess.run(calls, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     mistake, schema, plan, comparison = (output for _, output in json.loads(ran.stdout.splitlines()[-1]))
     assert "share must be a finite number within 0 and 1, got 2.0" in mistake

@@ -47,6 +47,7 @@ def test_a_drift_table_is_shown_row_by_row_and_as_a_band():
 @pytest.mark.parametrize(
     ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")]
 )
+@pytest.mark.drawn_figures
 def test_a_plot_is_written_in_the_format_of_its_suffix(suffix, start, tmp_path):
     path = tmp_path / f"plot.{suffix}"
     done = call("pcm-nandakumar2019", "--plot", path)
@@ -78,6 +79,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.drawn_figures
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(mistake, tmp_path):
     arguments, words = MISTAKES[mistake]
     done = call(*arguments, cwd=tmp_path)

@@ -17,7 +17,6 @@ from support.nets import images, net
 
 from aimc_robust.cli.app import main
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
 MODULE = """
 import torch
 from torch import nn

@@ -18,8 +18,6 @@ from aimc_robust.experiments.results.files import LOCK
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.experiments.spec.loading import load_spec
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
-
 
 def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])

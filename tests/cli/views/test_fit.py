@@ -17,6 +17,7 @@ def _wide_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
 
 
+@pytest.mark.drawn_figures
 def test_a_fit_is_printed_with_its_tables_and_the_card_written(tmp_path, capsys):
     rows = measure("sonos-agrawal2022", cells=300, reads=3, times_s=(0.0, 432000.0))
     rows.to_csv(tmp_path / "rows.csv", index=False)

@@ -109,7 +109,6 @@ def test_what_ran_is_noted(finished_evaluation):
     assert "analog" in finished_evaluation.results.coverage
 
 
-@pytest.mark.usefixtures("stub_figures")
 @pytest.mark.parametrize("settings", [(), ("fold=false",)], ids=["one target", "all targets"])
 def test_a_target_without_folding_is_evaluated_and_reported_so(files, evaluation_images, tmp_path, settings):
     unfolded = '{name = "unfolded", device = "rram-wan2022", fold = false}'
@@ -291,7 +290,6 @@ def test_a_precision_stops_as_evaluate_does_and_goes_on_where_it_stopped(files, 
     )
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_a_precision_that_the_number_of_chips_ended_early_is_said(files, evaluation_images, tmp_path, monkeypatch):
     arguments = [str(files / "exact.safetensors")]
     question, models = evaluation_inputs(

@@ -1,7 +1,6 @@
 """`evaluate --save-states`: files of states for the programmer of a chip."""
 
 import numpy as np
-import pytest
 import torch
 from safetensors.torch import save_file
 from support.command_line import invoke
@@ -11,7 +10,6 @@ from support.nets import images, net
 from aimc_robust import Crossbar, FaultMap, device_states, program
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_the_command_writes_the_states_of_chip_0(tmp_path):
     (tmp_path / "states_net.py").write_text("from support.nets import net as build\n")
     save_file(net().state_dict(), tmp_path / "good.safetensors")

@@ -9,7 +9,6 @@ from aimc_robust.experiments.execution.engines.local import LocalEngine
 from aimc_robust.experiments.spec.loading import load_spec
 from aimc_robust.report.write import write_report
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
 SPEC = """
 name = "memory"
 train_seeds = [0]

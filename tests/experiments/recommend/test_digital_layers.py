@@ -15,7 +15,6 @@ from aimc_robust.hardware import program_chips
 from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
 
 

@@ -28,7 +28,6 @@ from aimc_robust.models.checkpoint import read_checkpoint
 from aimc_robust.models.registry import build_model
 from aimc_robust.report.recommendation.page import write_recommendation
 
-pytestmark = pytest.mark.usefixtures("stub_figures")
 DEVICE = "rram-wan2022"
 CARD = Path(__file__).parents[3] / "device_models" / f"{DEVICE}.toml"
 SHORT = ["--epochs", 1, "--seeds", 1, "--chips", 2, "--jobs", 1]

@@ -19,6 +19,7 @@ def contents(folder):
     }
 
 
+@pytest.mark.drawn_figures
 def test_a_packed_folder_gives_the_same_rows_and_report_again(finished_comparison, tmp_path):
     archive = pack(finished_comparison, tmp_path / "packed")
     assert {path.name for path in archive.parent.iterdir()} == {ARCHIVE, *READABLE}
@@ -56,7 +57,6 @@ def test_only_a_folder_with_a_report_is_packed(finished_comparison, tmp_path):
         pack(finished_comparison, finished_comparison)
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_what_is_missing_is_told_with_the_command_that_writes_it(comparison_copy, run, write_spec, tmp_path):
     (comparison_copy / "environment.json").unlink()  # which nothing writes again
     pack(comparison_copy, tmp_path / "packed")

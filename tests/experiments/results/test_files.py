@@ -167,7 +167,6 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize(("changes", "reason"), IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
-@pytest.mark.usefixtures("stub_figures")
 def test_a_row_that_its_run_cannot_have_is_named_with_its_file(changes, reason, finished_comparison, tmp_path):
     folder = shutil.copytree(finished_comparison, tmp_path / "out", ignore=shutil.ignore_patterns("*.safetensors"))
     path = folder / RUN / "evaluations.jsonl"
@@ -182,7 +181,6 @@ def damage(path):
     write(path, [["nothing"]] if path.suffix == ".jsonl" else "nothing")
 
 
-@pytest.mark.usefixtures("stub_figures")
 @pytest.mark.parametrize(
     ("name", "advice", "deleted"),
     [
@@ -216,7 +214,6 @@ def test_the_advice_for_a_damaged_file_works(name, advice, deleted, run, write_s
     assert read_rows(comparison_copy / RUN / "evaluations.jsonl") == rows
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_the_advice_for_damaged_notes_of_an_evaluation_works(finished_evaluation, tmp_path):
     folder = shutil.copytree(finished_evaluation.results.folder, tmp_path / "out")
     damage(folder / NOTES)

@@ -54,7 +54,6 @@ def test_a_truncated_history_is_whole_again(run, write_spec, comparison_copy):
     assert untimed(read_rows(path)) == untimed(rows)
 
 
-@pytest.mark.usefixtures("stub_figures")
 def test_the_report_names_notes_that_are_missing(run, write_spec, comparison_copy):
     for name in ("environment.json", "coverage.json"):
         (comparison_copy / name).unlink()

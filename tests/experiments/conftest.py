@@ -1,0 +1,8 @@
+"""Comparisons and evaluations whose reports nobody looks at."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _stub_figures(figures_on_request):
+    pass
