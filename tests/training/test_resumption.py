@@ -29,7 +29,7 @@ from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.resumption import FINISHED, HISTORY, UNFINISHED
 
 EPOCHS = 4
-RAMP = Ramp(shape="linear", updates=20)
+RAMP = Ramp(shape="linear", updates=10)
 ARRAYS = Crossbar("pcm-nandakumar2019", dac=DAC(bits=4), adc=ADC(bits=4))
 METHODS = {
     "sgd": SGD(),
@@ -37,10 +37,10 @@ METHODS = {
     "rwp": RWP(sigma=0.1, ramp=RAMP),
     "m-rwp": MixedRWP(sigma=0.1, ramp=RAMP),
     "array-aware": ArrayAware(ARRAYS, time_s=(1.0, 1e6), ramp=RAMP),
-    "learned ranges": ArrayAware(ARRAYS, ranges=LearnedRanges(init_batches=15)),
+    "learned ranges": ArrayAware(ARRAYS, ranges=LearnedRanges(init_batches=7)),
 }
 IMAGES, LABELS = digits()
-DATA = {"training_set": (IMAGES[:400], LABELS[:400]), "validation_set": (IMAGES[400:600], LABELS[400:600])}
+DATA = {"training_set": (IMAGES[:200], LABELS[:200]), "validation_set": (IMAGES[400:500], LABELS[400:500])}
 
 
 class StopError(Exception):
