@@ -1,8 +1,10 @@
 """Settings of all tests, and the fixtures of all folders."""
 
+import functools
 import gc
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 # Two processes of tests on two cores, and what they start: more threads than cores would only wait for each other.
@@ -14,6 +16,9 @@ from hypothesis import settings
 from aimc_robust.seeding import seed_global_generators
 
 FOLDER = Path(__file__).parent
+
+# Lightning Fabric asks all installed packages for callbacks at the start of each training, which takes 20 ms or more.
+metadata.entry_points = functools.cache(metadata.entry_points)
 
 pytest_plugins = [
     "support.fixtures.accelerator",
