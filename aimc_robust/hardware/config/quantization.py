@@ -52,13 +52,15 @@ def _round_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
     if low == 0 or (low == -high and steps % 2 == 0):
         return x.mul_(1.0 / step).round_().mul_(step)
     levels_below_zero = steps / 2 if low == -high else -low / step  # may be fractional
-    _affine_(x, 1.0 / step, levels_below_zero).round_()
+    x = _affine_(x, 1.0 / step, levels_below_zero).round_()
     return _affine_(x, step, -levels_below_zero * step)
 
 
 def _affine_(x: Tensor, factor: float, shift: float) -> Tensor:
-    """Compute factor * x + shift in one pass, in place."""
-    return torch.add(torch.full((), shift, dtype=x.dtype, device=x.device), x, alpha=factor, out=x)
+    """Compute factor * x + shift in one pass, in place if it can be."""
+    # torch.export records the operation with gradients, which torch refuses for `out`.
+    out = None if torch.compiler.is_exporting() else x
+    return torch.add(torch.full((), shift, dtype=x.dtype, device=x.device), x, alpha=factor, out=out)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -140,3 +140,12 @@ def test_frozen_weights_stay_frozen_and_the_layers_parameters_are_the_models():
     analog = program(layer, Crossbar("rram-milo2021", **FINE))
     assert not any(parameter.requires_grad for parameter in analog.parameters())
     assert {name for name, _ in analog.named_parameters()} == {"weight", "bias"}
+
+
+@pytest.mark.skipif(torch.__version__ < (2, 8), reason="torch 2.7 exports no such layers")
+@pytest.mark.parametrize("name", LAYERS)
+def test_arrays_are_exported_as_they_compute(name):
+    layer, shape = fill(copy.deepcopy(LAYERS[name][0])), LAYERS[name][1]
+    analog, x = program(nn.Sequential(layer), Crossbar("rram-milo2021", **FINE)), inputs(*shape).float()
+    exported = torch.export.export(analog, (x,)).module()  # gradients are recorded, as by default
+    assert torch.equal(exported(x), analog(x))
