@@ -121,7 +121,8 @@ def _claims(claims: list[ClaimResult], smallest_lead: float) -> Section | None:
         "method that could have been the best or the worst."
     )
     counts = [sum(claim.state == state for claim in claims) for state in (HELD, NOT_HELD, NOT_SETTLED)]
-    summary = f"{len(claims)} claims: {counts[0]} held, {counts[1]} did not hold, {counts[2]} not settled."
+    counted = "1 claim" if len(claims) == 1 else f"{len(claims)} claims"
+    summary = f"{counted}: {counts[0]} held, {counts[1]} did not hold, {counts[2]} not settled."
     table = Table("Claims of the paper", rows, "claims", heads=0)
     return Section("Claims of the paper", [Prose(summary), table, Prose(note)]) if rows else None
 
