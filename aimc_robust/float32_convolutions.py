@@ -1,4 +1,4 @@
-"""Convolutions in float32 on a GPU, where torch computes them in TF32, with 11 bits, unless it is told otherwise."""
+"""Convolutions in float32 on a GPU, where torch computes them in TF32, with 11 bits, unless set otherwise."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
