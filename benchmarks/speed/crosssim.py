@@ -1,6 +1,6 @@
 """Aims: on the same work as CrossSim, weight errors are at least 12 x faster, converters and arrays 10 x.
 
-Measured with two threads, medians of 3 of several runs: 9.2 to 10.0 x, and 6.1 to 12.0 x: neither is reached. With
+Measured with two threads, medians of 3 of several runs: 9.2 to 10.8 x, and 6.1 to 12.0 x: neither is reached. With
 weight errors the network takes the time of plain torch, so only torch could be faster; the other ratio varies from 5
 to 14 in one run.
 
