@@ -17,7 +17,8 @@ def float32_convolutions() -> Iterator[None]:
     if not torch.cuda.is_initialized():  # then no tensor of this process is on a GPU
         yield
         return
-    newer = [cudnn.conv, cudnn.rnn] if hasattr(cudnn, "conv") else []  # settings of torch 2.9 and later
+    # Settings of torch 2.9 and later. Both, since torch refuses to read the older one where they differ from it.
+    newer = [cudnn.conv, cudnn.rnn] if hasattr(cudnn, "conv") else []
     if newer and newer[0].fp32_precision == "ieee":
         yield
         return

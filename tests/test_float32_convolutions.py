@@ -1,12 +1,15 @@
 """Convolutions on a GPU are computed in float32 where the package measures, whatever torch is set to."""
 
 import pytest
+import test_data_kinds as kinds
 import torch
 from torch import nn
 from torch.backends import cudnn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
+from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program, recalibrate_batchnorm
 from aimc_robust.float32_convolutions import float32_convolutions
+from aimc_robust.hardware.layers.array_layer import ArrayLayer
 
 NEWER = [cudnn.conv, cudnn.rnn] if hasattr(cudnn, "conv") else []
 
@@ -68,6 +71,46 @@ def test_without_a_gpu_nothing_is_set():
     before = settings()
     with float32_convolutions():
         assert settings() == before
+
+
+@pytest.fixture
+def run_under(initialized):
+    """The settings under which each module was run; without cuDNN, as when multiplies are counted, none matters."""
+    found = []
+    hook = register_module_forward_pre_hook(lambda *_: found.append(settings() if cudnn.enabled else FLOAT32))
+    yield found
+    hook.remove()
+
+
+# What trains follows torch; the last two run a model by themselves.
+OTHERS = {"train", "train, validation", "Method.backward", "recalibrate_batchnorm", "Deployment"}
+
+
+@pytest.mark.parametrize("name", sorted(set(kinds.FUNCTIONS) - OTHERS))
+def test_what_is_measured_is_run_in_float32(name, run_under):
+    group, function = kinds.FUNCTIONS[name]
+    pair = (kinds.INPUTS, kinds.LABELS)
+    kinds.ranges()
+    run_under.clear()
+    function(pair if group == "whole" else [pair])
+    assert run_under
+    assert all(found == FLOAT32 for found in run_under)
+    assert settings() != FLOAT32
+
+
+def test_statistics_are_recalibrated_in_float32(run_under):
+    on_chip = program(kinds.net(), Crossbar("rram-milo2021"))
+    recalibrate_batchnorm(on_chip, [kinds.INPUTS])
+    assert run_under
+    assert all(found == FLOAT32 for found in run_under)
+
+
+def test_arrays_are_run_in_float32(initialized, monkeypatch):
+    seen, convert = [], ArrayLayer.convert_inputs
+    monkeypatch.setattr(ArrayLayer, "convert_inputs", lambda self, x: (seen.append(settings()), convert(self, x))[1])
+    crossbar = Crossbar("rram-milo2021", dac=DAC(bits=8, full_scale=1.0, kind="sign-magnitude"))
+    program(kinds.net(), crossbar)(kinds.INPUTS)
+    assert seen == [FLOAT32, FLOAT32]
 
 
 @pytest.mark.gpu

@@ -39,6 +39,7 @@ from aimc_robust.analysis.update_gradients import measure_updates
 from aimc_robust.data.batches import as_labelled, split_batches
 from aimc_robust.data.lazy import LabelledImages, LazyImages, select_images, to_device
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.io.atomic import Row
 from aimc_robust.noise.analog_weights import ScopeName, unwrap_model
 from aimc_robust.noise.distributions import Gaussian
@@ -136,6 +137,7 @@ class Diagnostics:
         self.axes = Axes(config.seed).at(use="diagnostics")
         self.data = {split: self._subset(split, data) for split, data in zip(SPLITS, (training, test), strict=True)}
 
+    @float32_convolutions()
     def __call__(self, model: nn.Module, method: Method, step: int) -> Row:
         """Measure the model after update `step`; return the columns of the module's docstring."""
         model = unwrap_model(model)

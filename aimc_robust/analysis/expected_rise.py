@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DataError, require_known
-from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.noise.analog_weights import layer_name
 from aimc_robust.noise.perturbation import evaluation_mode, frozen_buffers
 from aimc_robust.seeding import Axes
@@ -191,7 +190,6 @@ def differentiable(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str,
         stack.enter_context(torch.enable_grad())
         stack.enter_context(frozen_buffers(model))
         stack.enter_context(evaluation_mode(model))
-        stack.enter_context(float32_convolutions())
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             # cuDNN differentiates recurrent layers in training mode only.
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))

@@ -28,6 +28,7 @@ from aimc_robust.analysis.hessian_products import (
 from aimc_robust.analysis.lanczos import lanczos
 from aimc_robust.data.batches import Batches, repeatable, split_whole
 from aimc_robust.errors import DataError, DivergenceError, InputError, require_finite, require_whole
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.layers.input_stage import InputStage
 from aimc_robust.noise.analog_weights import Scope, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import standard_normal
@@ -101,6 +102,7 @@ def spectral_density(
     return kernels @ weights.ravel() / len(weights)
 
 
+@float32_convolutions()
 def hessian_spectrum(
     model: nn.Module,
     loss_fn: LossFunction,

@@ -16,6 +16,7 @@ from aimc_robust.analysis.hutchinson import contract_hessian
 from aimc_robust.analysis.perturbed_loss import ExampleLoss, LossName, example_loss, perturbed_losses
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, require_finite, require_whole, short_repr
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.noise.analog_weights import Scope, analog_weights, unwrap_model, weights_in_scope
 from aimc_robust.noise.scales import NoiseScale, check_scale, weight_scale
 from aimc_robust.noise.weight_shift import derived_weights
@@ -25,6 +26,7 @@ from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.calling import main_output
 
 
+@float32_convolutions()
 def loss_growth(
     model: nn.Module,
     batches: Batches,

@@ -22,6 +22,7 @@ from aimc_robust.analysis.hessian_spectrum import HessianSpectrum
 from aimc_robust.analysis.landscape import Landscape, filter_directions
 from aimc_robust.data.batches import Batches, repeatable, split_whole
 from aimc_robust.errors import DataError, InputError, require_known, require_whole
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.calibration.batchnorm_recalibration import recalibrate_batchnorm
 from aimc_robust.noise.analog_weights import analog_weights, layer_name, unwrap_model, weights_in_scope
 from aimc_robust.noise.base import standard_normal
@@ -37,6 +38,7 @@ Direction = Mapping[str, Tensor]
 """Parameter name -> change of the parameter at coordinate 1; missing parameters do not move."""
 
 
+@float32_convolutions()
 def loss_landscape(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -93,6 +95,7 @@ def loss_landscape(
     return losses.reshape(points, points)
 
 
+@float32_convolutions()
 def interpolation_losses(
     first: nn.Module,
     second: nn.Module,

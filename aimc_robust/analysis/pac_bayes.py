@@ -23,12 +23,14 @@ from aimc_robust.analysis.loss_growth import increasing
 from aimc_robust.analysis.perturbed_loss import ExampleLoss, LossName, example_loss, perturbed_losses
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import DataError, InputError, join_names, require_finite, require_whole
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.conversion.prepare import prepare
 from aimc_robust.statistics.t_interval import t_interval
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.registry import as_task
 
 
+@float32_convolutions()
 def pac_bayes_bound(
     model: nn.Module,
     batches: Batches,

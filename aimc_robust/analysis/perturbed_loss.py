@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import DataError, DivergenceError, InputError, require_known
-from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.noise.analog_weights import Scope, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.distributions import Gaussian
@@ -60,7 +59,7 @@ def perturbed_losses(
     """
     batches, axes = as_reiterable(batches), Axes(seed).at(use="perturbed-loss")
     rows, examples = [], 0
-    with frozen_buffers(model), evaluation_mode(model), torch.no_grad(), float32_convolutions():
+    with frozen_buffers(model), evaluation_mode(model), torch.no_grad():
         for sigma in sigmas:
             noise, row = Gaussian(sigma, scale), []
             for draw in range(draws if sigma else 1):

@@ -21,6 +21,7 @@ from torch import nn
 from aimc_robust.analysis.update_gradients import clean_and_perturbed, update_batches, with_fixed_strength
 from aimc_robust.data.joining import minibatches
 from aimc_robust.errors import DataError, InputError, require_type, require_whole
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.noise.analog_weights import Scope, unwrap_model
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.model_kinds import check_model
@@ -32,6 +33,7 @@ from aimc_robust.training.methods.gradient_passes import LossFunction, LossPasse
 from aimc_robust.training.methods.sam import SAM
 
 
+@float32_convolutions()
 def average_sharpness(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -74,6 +76,7 @@ def average_sharpness(
     return _mean(increases)
 
 
+@float32_convolutions()
 def ascent_sharpness(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -110,6 +113,7 @@ def ascent_sharpness(
     return _mean(increases)
 
 
+@float32_convolutions()
 def gradient_sharpness(
     model: nn.Module,
     loss_fn: LossFunction,

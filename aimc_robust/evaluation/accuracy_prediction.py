@@ -25,6 +25,7 @@ from aimc_robust.errors import DivergenceError, InputError, require_type, requir
 from aimc_robust.evaluation.gaussian_weights import GaussianWeights
 from aimc_robust.evaluation.loss_prediction import condition_times
 from aimc_robust.evaluation.monte_carlo import Condition
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -62,6 +63,7 @@ class AccuracyPrediction:
     seconds: float
 
 
+@float32_convolutions()
 def predict_accuracy(
     model: nn.Module,
     batches: Batches,
@@ -174,7 +176,7 @@ def _moments(
                 "accuracy under a noise on it is not predicted. Use ar.evaluate, or give the layer its own copy."
             )
         return model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)
-    check_program(base, condition, time_s, deployment=deployment, stacklevel=4)
+    check_program(base, condition, time_s, deployment=deployment, stacklevel=5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of limits; `check_program` has warned of them
         moments = model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)

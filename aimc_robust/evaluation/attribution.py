@@ -15,6 +15,7 @@ from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import active_sources, is_random, with_sources
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, stored_weights
 from aimc_robust.parallel.process_pool import ordered_map
@@ -47,6 +48,7 @@ class Attribution:
     table: pd.DataFrame
 
 
+@float32_convolutions()
 def attribute(
     model: nn.Module,
     batches: Batches,
@@ -101,7 +103,7 @@ def attribute(
         time_s=time_s,
         deployment=deployment,
         task=task,
-        stacklevel=4,
+        stacklevel=5,
     )
     check_jobs(base.model, jobs)
     hardware = base.condition

@@ -18,6 +18,7 @@ from aimc_robust.errors import InputError, exact_text, require_finite, require_t
 from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
 from aimc_robust.evaluation.layer_ranking import RANKING_CHIPS, Ranking, Size, rank_layers
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, check_jobs, chip_evaluation
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers
 from aimc_robust.statistics.estimate import Estimate
@@ -124,6 +125,7 @@ class KeptDigital:
         }
 
 
+@float32_convolutions()
 def keep_digital(
     model: nn.Module,
     batches: Batches,
@@ -185,7 +187,7 @@ def keep_digital(
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
     options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment}
     options |= {"task": task, "layers": layers, "forward_precision": forward_precision}
-    base = chip_evaluation(model, batches, crossbar, **options, stacklevel=3)
+    base = chip_evaluation(model, batches, crossbar, **options, stacklevel=5)
     check_jobs(base.model, jobs)
     metric = base.task.primary
     check_required(metric, required)

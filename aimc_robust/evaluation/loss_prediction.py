@@ -27,6 +27,7 @@ from aimc_robust.devices.moments import Moments
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr, unknown_name
 from aimc_robust.evaluation.image_parts import image_parts
 from aimc_robust.evaluation.monte_carlo import Condition
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -62,6 +63,7 @@ class LossPrediction:
     seconds: float
 
 
+@float32_convolutions()
 def predict_loss(
     model: nn.Module,
     batches: Batches,

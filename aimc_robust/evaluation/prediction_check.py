@@ -16,6 +16,7 @@ from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.controlled_losses import controlled_losses
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
 from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, check_jobs, chip_evaluation
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
@@ -50,6 +51,7 @@ class PredictionCheck:
     monte_carlo_s: float
 
 
+@float32_convolutions()
 def check_prediction(
     model: nn.Module,
     batches: Batches,
@@ -106,7 +108,7 @@ def check_prediction(
     predicted_rows = prediction.table.itertuples(index=False)
     for (name, scale), condition, predicted in zip(cases, scaled.values(), predicted_rows, strict=True):
         evaluation = chip_evaluation(
-            model, batches, condition, chip_seed=chip_seed, time_s=times_s[name], task=task, stacklevel=4
+            model, batches, condition, chip_seed=chip_seed, time_s=times_s[name], task=task, stacklevel=5
         )
         check_jobs(evaluation.model, jobs)
         losses = controlled_losses(evaluation, range(chips), jobs=jobs)

@@ -28,6 +28,7 @@ from aimc_robust.evaluation.requirements.second_order import (
     state_sensitivities,
 )
 from aimc_robust.evaluation.requirements.simulator import Simulator
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.mapping_summary import map_model
@@ -38,6 +39,7 @@ CURVE = "programming-curve"
 ARRAY = 256  # rows and columns of the template that is used without one
 
 
+@float32_convolutions()
 def device_requirements(
     model: nn.Module,
     batches: Batches,

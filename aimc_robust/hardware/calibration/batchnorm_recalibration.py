@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.conversion.batchnorm_folding import FoldedNorm, NormThenRest
 from aimc_robust.tasks.calling import call_model
 from aimc_robust.tasks.registry import TaskLike
@@ -59,6 +60,7 @@ class ChannelCorrection(nn.Module):
 
 
 @torch.no_grad()
+@float32_convolutions()
 def recalibrate_batchnorm(analog: nn.Module, batches: Iterable[Any], *, task: TaskLike = None) -> nn.Module:
     """Estimate the BatchNorm statistics anew on the chip, in place.
 

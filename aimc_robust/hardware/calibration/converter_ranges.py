@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import InputError, require_finite, require_type, unknown_name
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.calibration.observation import observe
 from aimc_robust.hardware.calibration.range_ends import input_range, output_range
 from aimc_robust.hardware.config.converters import ADC, MAX_BITS
@@ -23,6 +24,7 @@ from aimc_robust.noise.analog_weights import analog_weights
 from aimc_robust.tasks.registry import TaskLike
 
 
+@float32_convolutions()
 def calibrate(
     model: nn.Module,
     crossbar: Hardware,

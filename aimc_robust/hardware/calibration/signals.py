@@ -10,6 +10,7 @@ from torch import nn
 
 from aimc_robust.data.batches import input_batches
 from aimc_robust.errors import require_type
+from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.calibration.converter_ranges import check_ranges, error_free_crossbar
 from aimc_robust.hardware.calibration.observation import SeenValues, observe
 from aimc_robust.hardware.config.crossbar import Crossbar
@@ -24,6 +25,7 @@ QUANTILES = {"q0.01": 0.0001, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99.99":
 SIGNAL_COLUMNS = ("layer", "quantity", "bank", "low", "high", "min", *QUANTILES, "max", "outside")
 
 
+@float32_convolutions()
 def converter_signals(
     model: nn.Module,
     crossbar: Hardware,

@@ -50,8 +50,9 @@ def _settled_better(content: ComparisonContent, c: BaselineComparison) -> str | 
 def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparison]) -> list[str]:
     """Sentences on all targets of one baseline."""
     targets, baseline = [c.target for c in comparisons], comparisons[0].baseline
-    best = _by_method((" and ".join(c.best_means), c.target) for c in comparisons)
-    plural = {" and ".join(c.best_means) for c in comparisons if len(c.best_means) > 1}
+    best: dict[tuple[str, ...], list[str]] = {}
+    for c in comparisons:
+        best.setdefault(c.best_means, []).append(c.target)
     better, worse = (
         _by_method(
             (label, c.target)
@@ -62,9 +63,10 @@ def _overview(content: ComparisonContent, comparisons: Sequence[BaselineComparis
         for status in ("better", "worse")
     )
     counted = [
-        (f"{label} {'share' if label in plural else 'has'} the {best_mean(content.metric)} " if i == 0 else f"{label} ")
+        " and ".join(labels)
+        + (f" {'share' if len(labels) > 1 else 'has'} the {best_mean(content.metric)} " if i == 0 else " ")
         + _where(found, targets)
-        for i, (label, found) in enumerate(sorted(best.items(), key=lambda pair: -len(pair[1])))
+        for i, (labels, found) in enumerate(sorted(best.items(), key=lambda pair: -len(pair[1])))
     ]
     unsettled = [c for c in comparisons if not c.settled]
     places = "any target" if len(unsettled) == len(targets) else codes([c.target for c in unsettled])

@@ -1,0 +1,27 @@
+"""A warning of a function that evaluates chips points to the caller's line."""
+
+import warnings
+
+import pytest
+import test_data_kinds as kinds
+
+import aimc_robust as ar
+
+PCM = ar.Crossbar("pcm-nandakumar2019", read_noise=False)
+LATE_S = 1e8  # its drift was measured for a year
+FUNCTIONS = {
+    "attribute": lambda data: ar.attribute(kinds.net(), data, PCM, chips=2, time_s=LATE_S),
+    "keep_digital": lambda data: ar.keep_digital(
+        kinds.net(), data, PCM, required=0.0, chips=2, rank_by="measured", ranking_chips=2, time_s=LATE_S
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_warning_points_to_the_callers_line(name):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        FUNCTIONS[name](kinds.batches())
+    late = [warning for warning in caught if "drift" in str(warning.message)]
+    assert late
+    assert {warning.filename for warning in late} == {__file__}
