@@ -14,11 +14,11 @@ from torch import nn
 from aimc_robust.data.batches import Batches
 from aimc_robust.errors import InputError, require_type, require_whole
 from aimc_robust.evaluation.error_sources import active_sources, is_random, with_sources
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipEvaluation, chip_evaluation
 from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, stored_weights
-from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.parallel.process_pool import check_jobs, ordered_map
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.statistics.t_interval import t_interval
 from aimc_robust.tasks.registry import TaskLike

@@ -40,6 +40,9 @@ def evaluate(
 ) -> Estimate:
     """Estimate the accuracy of a model under a condition, or another metric of its task, with its interval.
 
+    On a CPU, networks with convolutions get images in channels-last format, in which they take less time; losses differ
+    from those of other formats by rounding.
+
     Args:
         model: A trained model, or several that were trained with the same recipe: the interval is then over models.
         batches: Labelled data: (inputs, labels) batches such as a list or a DataLoader, one such pair, or `Images`.

@@ -17,10 +17,11 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import InputError, exact_text, require_finite, require_type, require_whole
 from aimc_robust.evaluation.digital_sets import DigitalSets, first_sizes, interval_ends, smallest_set
 from aimc_robust.evaluation.layer_ranking import RANKING_CHIPS, Ranking, Size, rank_layers
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, ChipOptions, chip_evaluation
 from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers
+from aimc_robust.parallel.process_pool import check_jobs
 from aimc_robust.statistics.estimate import Estimate
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.registry import TaskLike

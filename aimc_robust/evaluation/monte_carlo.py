@@ -15,6 +15,7 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
 from aimc_robust.evaluation.forward_precision import check_forward_precision, forward_in
+from aimc_robust.evaluation.image_format import in_fastest_format
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, check_condition, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -22,7 +23,7 @@ from aimc_robust.hardware.program import check_program, chip_axes, folds
 from aimc_robust.hardware.program_chips import chips_at_once, program_chips
 from aimc_robust.noise.base import WeightNoise
 from aimc_robust.noise.perturbation import frozen_buffers, perturbed
-from aimc_robust.parallel.process_pool import ordered_map
+from aimc_robust.parallel.process_pool import check_jobs, ordered_map
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.classification import Classification
 from aimc_robust.tasks.measurement import Measurement
@@ -108,6 +109,12 @@ class ChipEvaluation:
         return chips_at_once(self.model, self.condition, self.deployment)
 
     @cached_property
+    def _batches(self) -> Iterable[Batch]:
+        """The batches in the format in which the model is fastest."""
+        is_native = self.deployment.backend == "native"
+        return in_fastest_format(self.model, self.batches, self.task) if is_native else self.batches
+
+    @cached_property
     def _memory(self) -> dict[str, Tensor]:
         """Memory of the parameters of the present chip, see `copy_for_chip`."""
         return {}
@@ -123,7 +130,7 @@ class ChipEvaluation:
     def _measure(self, chip: int, model: nn.Module) -> Measurement:
         try:
             with forward_in(model, self.forward_precision):
-                return self.task.measure(model, self.batches, self.metrics)
+                return self.task.measure(model, self._batches, self.metrics)
         except DivergenceError as error:
             raise DivergenceError(f"{self._place(chip)}: {error}") from None
 
@@ -235,13 +242,3 @@ def chip_evaluation(
         task=task,
         forward_precision=forward_precision,
     )
-
-
-def check_jobs(model: nn.Module, jobs: int | None) -> None:
-    """Raise InputError for an invalid number of processes, or any number for a model on a GPU."""
-    if jobs is None:
-        return
-    require_whole("jobs", jobs, low=1)
-    device = next((parameter.device for parameter in model.parameters()), None)
-    if device is not None and device.type != "cpu":
-        raise InputError(f"jobs starts processes on the CPU, but this model is on {device}; omit jobs.")

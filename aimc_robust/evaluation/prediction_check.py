@@ -15,12 +15,13 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.errors import require_finite, require_whole
 from aimc_robust.evaluation.controlled_losses import controlled_losses
 from aimc_robust.evaluation.loss_prediction import condition_times, predict_loss
-from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import MAX_CHIPS, Condition, chip_evaluation
 from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Placement
 from aimc_robust.noise.base import WeightNoise, own_source, perturb_checked
 from aimc_robust.noise.distributions import Gaussian, Laplace
+from aimc_robust.parallel.process_pool import check_jobs
 from aimc_robust.seeding import Axes
 from aimc_robust.statistics.t_interval import t_interval
 from aimc_robust.tasks.registry import TaskLike

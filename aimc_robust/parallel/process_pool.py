@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from aimc_robust.errors import AimcError, InputError, exits_as_errors, require_whole
 from aimc_robust.parallel.start_method import spawns_processes
@@ -31,6 +32,16 @@ _worker_function: Callable[[Any], Any] | None = None  # set in worker processes 
 
 class WorkerError(AimcError, RuntimeError):
     """A worker process died, or raised an exception that cannot be pickled."""
+
+
+def check_jobs(model: nn.Module, jobs: int | None) -> None:
+    """Raise InputError for an invalid number of processes, or any number for a model on a GPU."""
+    if jobs is None:
+        return
+    require_whole("jobs", jobs, low=1)
+    device = next((parameter.device for parameter in model.parameters()), None)
+    if device is not None and device.type != "cpu":
+        raise InputError(f"jobs starts processes on the CPU, but this model is on {device}; omit jobs.")
 
 
 def available_cpus() -> list[int]:

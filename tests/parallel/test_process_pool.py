@@ -15,11 +15,12 @@ from torch import nn
 
 from aimc_robust import Gaussian, evaluate
 from aimc_robust.errors import InputError, UnknownNameError, exits_as_errors
-from aimc_robust.evaluation.monte_carlo import check_jobs, evaluate_chips
+from aimc_robust.evaluation.monte_carlo import evaluate_chips
 from aimc_robust.parallel import process_pool
 from aimc_robust.parallel.process_pool import (
     QUEUED_PER_WORKER,
     WorkerError,
+    check_jobs,
     ordered_map,
     use_threads,
 )

@@ -14,7 +14,7 @@ from aimc_robust.data.batches import Batches, as_reiterable, input_batches
 from aimc_robust.devices.library import load_cell_model
 from aimc_robust.devices.limits import DAY_S, require_time
 from aimc_robust.errors import InputError, require_finite, require_type
-from aimc_robust.evaluation.monte_carlo import check_jobs, chip_evaluation
+from aimc_robust.evaluation.monte_carlo import chip_evaluation
 from aimc_robust.evaluation.requirements.budget import ErrorBudget, check_template
 from aimc_robust.evaluation.requirements.devices import judge_devices
 from aimc_robust.evaluation.requirements.quantities import Setting, budget_at, find_quantities
@@ -32,6 +32,7 @@ from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.conversion.mapping_summary import map_model
+from aimc_robust.parallel.process_pool import check_jobs
 from aimc_robust.tasks.model_score import no_loss
 from aimc_robust.tasks.registry import TaskLike, as_task
 
