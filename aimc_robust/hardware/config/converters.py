@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole, short_repr
-from aimc_robust.hardware.config.quantization import quantize
+from aimc_robust.hardware.config.quantization import Levels, quantize_to_levels
 
 DACKind = Literal["auto", "unsigned", "signed", "sign-magnitude", "ideal"]
 ADCKind = Literal["uniform", "sign-magnitude"]
@@ -130,9 +130,9 @@ class ADC:
         """Number of intervals between levels over the range; 0: no levels."""
         return 2**self.bits - (2 if self.kind == "sign-magnitude" else 1) if self.bits else 0
 
-    def convert(self, current: Tensor, low: float, high: float) -> Tensor:
+    def convert(self, current: Tensor, low: float, high: float) -> Levels:
         """Round currents to the levels of [low, high]; their memory may be reused if no gradient is recorded."""
-        return quantize(current, low, high, self.steps, overwrite=True)
+        return quantize_to_levels(current, low, high, self.steps, overwrite=True)
 
 
 @dataclass(frozen=True, kw_only=True)

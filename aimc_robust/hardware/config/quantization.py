@@ -4,7 +4,7 @@ After CrossSim 3.2 (BSD-3, sandialabs/cross-sim): values are clipped to the rang
 ties to even. Gradients pass straight through the rounding and are 0 where a value was clipped.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,20 @@ def input_levels(kind: str, bits: int) -> tuple[float, int]:
     raise InputError(f"a DAC of kind {kind!r} has no levels before calibration.")
 
 
+class Levels(NamedTuple):
+    """Rounded values as step * numbers + shift, for sums that are scaled once; other values have step 1 and shift 0."""
+
+    numbers: Tensor
+    step: float = 1.0
+    shift: float = 0.0
+
+    def values(self) -> Tensor:
+        """Compute the values in the memory of the numbers."""
+        if self.shift:
+            return _affine_(self.numbers, self.step, self.shift)
+        return self.numbers if self.step == 1.0 else self.numbers.mul_(self.step)
+
+
 def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:
     """Clip x to [low, high] and round it to the nearest of steps + 1 equally spaced levels, ties to even.
 
@@ -34,26 +48,30 @@ def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool 
 
     `overwrite` allows x's memory to be reused for the result if no gradient is recorded.
     """
+    return quantize_to_levels(x, low, high, steps, overwrite=overwrite).values()
+
+
+def quantize_to_levels(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Levels:
+    """Quantize, and leave it to the caller to scale the levels; see `quantize`."""
     if torch.is_grad_enabled() and x.requires_grad:
         rounded: Tensor = _StraightThrough.apply(x, low, high, steps)
-        return rounded
+        return Levels(rounded)
     return _round_(x.clamp_(low, high) if overwrite else x.clamp(low, high), low, high, steps)
 
 
-def _round_(x: Tensor, low: float, high: float, steps: int) -> Tensor:
+def _round_(x: Tensor, low: float, high: float, steps: int) -> Levels:
     """Round x, which lies within [low, high], in place and in as few passes as possible.
 
     On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and if 0 lies between two
     levels it is rounded up, whatever the range (as in CrossSim).
     """
     if not steps:
-        return x
+        return Levels(x)
     step = (high - low) / steps
     if low == 0 or (low == -high and steps % 2 == 0):
-        return x.mul_(1.0 / step).round_().mul_(step)
+        return Levels(x.mul_(1.0 / step).round_(), step)
     levels_below_zero = steps / 2 if low == -high else -low / step  # may be fractional
-    x = _affine_(x, 1.0 / step, levels_below_zero).round_()
-    return _affine_(x, step, -levels_below_zero * step)
+    return Levels(_affine_(x, 1.0 / step, levels_below_zero).round_(), step, -levels_below_zero * step)
 
 
 def _affine_(x: Tensor, factor: float, shift: float) -> Tensor:
@@ -69,7 +87,7 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float, steps: int) -> Tensor:
         ctx.save_for_backward((x >= low) & (x <= high))
-        return _round_(x.clamp(low, high), low, high, steps)
+        return _round_(x.clamp(low, high), low, high, steps).values()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -13,7 +13,7 @@ from aimc_robust.errors import InputError
 from aimc_robust.float32_convolutions import float32_convolutions
 from aimc_robust.hardware.config.converters import ADC, DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.config.quantization import input_slices
+from aimc_robust.hardware.config.quantization import Levels, input_slices
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.layers.adc_errors import ADCErrors
@@ -89,39 +89,47 @@ class ArrayLayer(NoisyInputs):
         per_image = x[0].numel() * max(1.0, self.shape[0] / self.shape[1] / self.groups, self.copies_of_inputs)
         return max(1, int(values / max(per_image, 1.0)))
 
-    def _compute(self, x: Tensor) -> Tensor:
-        return self._add_bias(self.array_outputs(x.to(self.precision)))
+    def _compute(self, x: Tensor, out: Tensor | None) -> Tensor:
+        """Compute outputs, written to `out` if it is given, which records no gradient."""
+        total, unit, shift = self.array_outputs(x.to(self.precision))
+        scale, bias = self.scale.to(self.precision).flatten(), self._digital_bias()
+        if shift:
+            bias = shift * scale + (0.0 if bias is None else bias)
+        factor = self._per_output(scale * unit, total)
+        if bias is None:
+            return torch.mul(total, factor, out=out)
+        return torch.addcmul(self._per_output(bias.to(self.precision), total), total, factor, out=out)
 
-    def array_outputs(self, x: Tensor) -> Tensor:
-        """Compute the digital sum over all arrays, without the bias."""
+    def array_outputs(self, x: Tensor) -> Levels:
+        """Compute the digital sum over all arrays, before its scale and the bias."""
         rows = self.convert_inputs(x)
-        out: Tensor | None = None
+        total: Tensor | None = None
+        unit, shift = 1.0, 0.0
         for bank, factor in enumerate(self.factors):
             matrix = self.signed_states(bank)
             for tile in range(len(self.tiles)):
-                partial = self._read_array(rows, matrix, bank, tile)
-                out = partial.mul_(factor) if out is None else out.add_(partial, alpha=factor)
-        assert out is not None
+                numbers, step, offset = self._read_array(rows, matrix, bank, tile)
+                if total is None:
+                    total, unit = numbers, factor * step
+                else:
+                    total = total.add_(numbers, alpha=factor * step / unit)
+                shift += factor * offset
+        assert total is not None
         if self.offset:
             ones = torch.ones_like(matrix[: self.groups])  # one sum for all outputs of a group
             sums = self.row_products(rows, ones, 0, ones.shape[1])
             if self.groups > 1:
                 sums = sums.repeat_interleave(self.shape[0] // self.groups, dim=1)
-            out = out.add_(sums, alpha=self.offset)
-        scale = self.scale.to(self.precision)
-        return out.mul_(scale if scale.ndim == 0 else self._per_output(scale.flatten(), out))
+            total = total.add_(sums, alpha=self.offset / unit)
+        return Levels(total, unit, shift)
 
-    def _add_bias(self, out: Tensor) -> Tensor:
-        if self.bias is None:
-            return out
-        if not self.bias_rows:
-            return out.add_(self._per_output(self.bias, out))
-        # The arrays' sum already includes the bias rows; this adds changes of the bias, and its gradient.
-        return out.add_(self._per_output(self.bias - self.programmed_bias(), out))
+    def _digital_bias(self) -> Tensor | None:
+        # The arrays' sum already includes bias rows; then only changes of the bias are added, with its gradient.
+        return self.bias - self.programmed_bias() if self.bias is not None and self.bias_rows else self.bias
 
     # One array --------------------------------------------------------------------------------------------------
 
-    def _read_array(self, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
+    def _read_array(self, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Levels:
         """Contribution of one array to the digital sum: its current, in units of one device times the layer's input."""
         dac = self.crossbar.periphery.dac
         if dac is None or not dac.slice_bits or self.is_calibrating:
@@ -130,8 +138,8 @@ class ArrayLayer(NoisyInputs):
         result = self._read_sliced(dac, rows, matrix, bank, tile)
         if torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad):
             unsliced = self.row_products(rows, matrix, *self.tiles[tile])
-            return unsliced + (result - unsliced.detach())  # the gradient of the unsliced product
-        return result
+            result = unsliced + (result - unsliced.detach())  # the gradient of the unsliced product
+        return Levels(result)
 
     @torch.no_grad()
     def _read_sliced(self, dac: DAC, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Tensor:
@@ -144,12 +152,12 @@ class ArrayLayer(NoisyInputs):
             part = RowInputs(x, bias_input, driven=rows.driven)
             current = self._column_currents(part, matrix, bank, tile, 1.0, input_slice=number)
             if per_slice:
-                current = self._convert_output(current, bank, tile, 1.0)
+                current = self._convert_output(current, bank, tile, 1.0).values()
             total = (current if total is None else total.add_(current)).mul_(2.0**-dac.slice_bits)
         assert total is not None
         total = total.mul_(factor)
         if not per_slice:
-            total = self._convert_output(total, bank, tile, 1.0)
+            total = self._convert_output(total, bank, tile, 1.0).values()
         return total.mul_(self.full_scale)
 
     def _column_currents(
@@ -188,14 +196,13 @@ class ArrayLayer(NoisyInputs):
             return current.addcmul_(total, numbers)
         return current.add_(numbers, alpha=std) if std else current
 
-    def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Tensor:
+    def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Levels:
         """Apply the ADC; `unit` is the unit of its range."""
         adc = self.crossbar.periphery.adc
         if self.observer is not None:
             self.observer("current", bank, current / unit)
-            return current
-        if adc is None:
-            return current
+        if adc is None or self.observer is not None:
+            return Levels(current)
         low, high = self._adc_range(adc, bank, tile)
         if self.adc_errors is not None:
             current = self.adc_errors.apply(current, low * unit, high * unit, (bank, tile), self._per_output)

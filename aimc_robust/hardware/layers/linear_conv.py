@@ -13,13 +13,13 @@ from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import WeightGuard
+from aimc_robust.hardware.layers.in_chunks import CHANNELS_LAST
 from aimc_robust.hardware.layers.own_forward import ArrayGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 TransposedConvolution = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 CONVOLVE: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 
 

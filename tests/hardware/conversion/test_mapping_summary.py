@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, coverage, program
 from aimc_robust.errors import InputError
+from aimc_robust.hardware.config.quantization import Levels
 from aimc_robust.hardware.crosssim.parameters import crosssim_parameters
 from aimc_robust.hardware.layers.array_layer import ArrayLayer
 from aimc_robust.tasks.calling import call_model
@@ -30,9 +31,9 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     outputs, currents, convert = ArrayLayer.array_outputs, ArrayLayer._column_currents, ArrayLayer._convert_output
 
-    def array_outputs(layer: ArrayLayer, x: Tensor) -> Tensor:
+    def array_outputs(layer: ArrayLayer, x: Tensor) -> Levels:
         out = outputs(layer, x)
-        counted, reads = counts.setdefault(layer.name, Counter()), out.numel() // layer.shape[0]
+        counted, reads = counts.setdefault(layer.name, Counter()), out.numbers.numel() // layer.shape[0]
         counted["reads"] += reads
         # Rows that are driven: the product of ones at the DACs with ones as the weights of one output of each group.
         layer.observer = lambda *_: None  # as in calibration, padded inputs pass the DAC
@@ -48,7 +49,7 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
         counts.setdefault(layer.name, Counter())["tile reads"] += current.numel() // layer.shape[0] * layer.groups
         return current
 
-    def convert_output(layer: ArrayLayer, current: Tensor, *args: object) -> Tensor:
+    def convert_output(layer: ArrayLayer, current: Tensor, *args: object) -> Levels:
         counts.setdefault(layer.name, Counter())["adc"] += current.numel()
         return convert(layer, current, *args)
 
