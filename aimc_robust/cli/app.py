@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from aimc_robust import __version__
+from aimc_robust.cli.command import Command
 from aimc_robust.cli.commands.analyze import analyze
 from aimc_robust.cli.commands.compare import compare
 from aimc_robust.cli.commands.coverage import coverage
@@ -137,7 +138,7 @@ for command in (
     devices,
     presets,
 ):
-    app.command()(handle_errors(command))
+    app.command(cls=Command)(handle_errors(command))
 
 
 def main() -> None:

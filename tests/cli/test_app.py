@@ -57,6 +57,22 @@ def test_devices_lists_every_card_and_shows_each_with_source_and_curve():
     assert f"{0.28638599 + 0.07585724 * 25 - 0.00178767 * 625:.4g}" in shown
 
 
+@pytest.mark.parametrize("command", ["evaluate", "require", "recommend"])
+@pytest.mark.parametrize(
+    ("option", "proposal"),
+    [
+        ("--compensation", "--set compensation=VALUE"),
+        ("--adc.bits", "--set adc.bits=VALUE"),
+        ("--bias-rows", "--set bias_rows=VALUE"),
+        ("--devic", "--device"),
+    ],
+)
+def test_an_unknown_option_that_describes_a_crossbar_is_a_key_of_set(command, option, proposal):
+    done = invoke(command, "model.pt", option, "8")
+    assert done.returncode == 2
+    assert proposal in " ".join(done.stderr.split())
+
+
 MISTAKES = {
     "unknown device": (["devices", "rram-milo"], "'rram-milo2021'"),
     "missing spec": (["compare", "nothing.toml"], "nothing.toml"),
