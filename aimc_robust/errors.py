@@ -8,10 +8,12 @@ import difflib
 import functools
 import inspect
 import numbers
+import os
 import reprlib
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any, TypeVar
 Configuration = TypeVar("Configuration")
 MAX_LENGTH = 160  # of a value in a message
 PROBLEM = "\n- "  # begins each of several problems in a message
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_WRAPPERS = ("contextlib.py", "<string>")  # of Python's and torch's decorators, and of dataclasses
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = MAX_LENGTH
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
@@ -177,3 +181,14 @@ def exits_as_errors() -> Iterator[None]:
             f"{function.co_qualname} ({function.co_filename}, line {line}) raised {type(error).__name__}({error}), "
             "which would end the process; return a value or raise an Exception."
         ) from error
+
+
+def warn(message: str) -> None:
+    """Warn; the warning points to the line that called this package, through however many of its functions."""
+    frames = list(traceback.walk_stack(sys._getframe(1)))  # the caller's first
+    files = [frame.f_code.co_filename for frame, _ in frames]
+    ours = max((number for number, file in enumerate(files) if file.startswith(_PACKAGE)), default=-1)
+    outside = (number for number in range(ours + 1, len(files)) if not files[number].endswith(_WRAPPERS))
+    frame, line = frames[next(outside, len(frames) - 1)]
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, line, frame.f_globals["__name__"], registry)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from aimc_robust.errors import warn
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
@@ -70,10 +71,9 @@ def _kernel_on(device: torch.device) -> Callable[[Tensor, int, int, int], Tensor
 
         philox_bits(_kernel_constants((0,), device), 0, 1, ROUNDS)
     except Exception as error:  # no Triton for this system, or no C compiler, which it needs
-        warnings.warn(
+        warn(
             f"random numbers on {device} are computed by tensor operations, which is slower, because Triton's kernel "
             f"cannot be compiled: {' '.join(str(error).split()) or type(error).__name__}",
-            stacklevel=2,
         )
         return None
     return philox_bits

@@ -1,11 +1,10 @@
 """Check that a time or a window lies within the limits for which a device is valid."""
 
 import math
-import warnings
 from typing import Literal
 
 from aimc_robust.devices.cell_model import LONGEST_S, CellModel
-from aimc_robust.errors import InputError, require_finite
+from aimc_robust.errors import InputError, require_finite, warn
 
 DAY_S, YEAR_S = 86400.0, 31536000.0
 TOLERANCE = 1e-3  # relative, of limits in time: a drift that was measured from 1 s to 1 d is valid up to 86399 s
@@ -19,10 +18,10 @@ def require_time(time_s: float) -> None:
     require_finite("time_s (seconds since programming)", time_s, low=0.0, high=LONGEST_S)
 
 
-def check_time(cell: CellModel, time_s: float, *, on_out_of_range: OutOfRange = "warn", stacklevel: int = 2) -> None:
+def check_time(cell: CellModel, time_s: float, *, on_out_of_range: OutOfRange = "warn") -> None:
     """Warn, or raise `InputError`, if a time since programming is more than 0.1 % outside the limits of the drift.
 
-    A time that is not a finite number from 0 to 3.2e9 s always raises. A `stacklevel` of 2 is the caller's line.
+    A time that is not a finite number from 0 to 3.2e9 s always raises.
     """
     require_time(time_s)
     if time_s == 0:
@@ -36,7 +35,7 @@ def check_time(cell: CellModel, time_s: float, *, on_out_of_range: OutOfRange = 
             f"{cell.name}: time_s = {_seconds(time_s)} is outside the limits {low:g} to {_seconds(high)} of the "
             "device's drift."
         )
-    _warn_or_raise(message, on_out_of_range, stacklevel)
+    _warn_or_raise(message, on_out_of_range)
 
 
 def check_states(
@@ -45,11 +44,10 @@ def check_states(
     *,
     time_s: float = 0.0,
     on_out_of_range: OutOfRange = "warn",
-    stacklevel: int = 2,
 ) -> None:
     """Warn, or raise `InputError`, if a programming window (min, max) [cell.unit] lies outside the device's limits.
 
-    At a time above 0 the limits of the drift count too. A `stacklevel` of 2 is the caller's line.
+    At a time above 0 the limits of the drift count too.
     """
     limits = {"the device": cell.limits}
     if time_s > 0 and cell.drift_state_limits is not None:
@@ -61,7 +59,6 @@ def check_states(
                 f"{cell.name}: the window {low:g} to {high:g} {cell.unit} is outside the limits {least:g} to {most:g} "
                 f"{cell.unit} of {subject}.",
                 on_out_of_range,
-                stacklevel,
             )
 
 
@@ -79,7 +76,7 @@ def _seconds(time_s: float) -> str:
     return seconds if text == seconds else f"{seconds} ({text})"
 
 
-def _warn_or_raise(message: str, on_out_of_range: OutOfRange, stacklevel: int) -> None:
+def _warn_or_raise(message: str, on_out_of_range: OutOfRange) -> None:
     if on_out_of_range == "error":
         raise InputError(message)
-    warnings.warn(message, stacklevel=stacklevel + 1)
+    warn(message)

@@ -176,7 +176,7 @@ def _moments(
                 "accuracy under a noise on it is not predicted. Use ar.evaluate, or give the layer its own copy."
             )
         return model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)
-    check_program(base, condition, time_s, deployment=deployment, stacklevel=5)
+    check_program(base, condition, time_s, deployment=deployment)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of limits; `check_program` has warned of them
         moments = model_moments(base, condition, time_s=time_s, chip_seed=chip_seed)

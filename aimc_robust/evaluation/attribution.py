@@ -103,7 +103,6 @@ def attribute(
         time_s=time_s,
         deployment=deployment,
         task=task,
-        stacklevel=5,
     )
     check_jobs(base.model, jobs)
     hardware = base.condition

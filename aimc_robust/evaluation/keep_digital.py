@@ -188,7 +188,7 @@ def keep_digital(
         raise InputError("layers are kept digital beside a Crossbar on the native backend; give one.")
     options: ChipOptions = {"chip_seed": chip_seed, "time_s": time_s, "deployment": deployment}
     options |= {"task": task, "layers": layers, "forward_precision": forward_precision}
-    base = chip_evaluation(model, batches, crossbar, **options, stacklevel=5)
+    base = chip_evaluation(model, batches, crossbar, **options)
     check_jobs(base.model, jobs)
     metric = base.task.primary
     check_required(metric, required)

@@ -184,7 +184,7 @@ def evaluate_chips(
         DataError: if there are no images, labels do not match the outputs, or a pass over the batches gives others.
         DivergenceError: if outputs are NaN or +infinity; it names the chip.
     """
-    evaluation = chip_evaluation(model, batches, condition, stacklevel=4, **options)
+    evaluation = chip_evaluation(model, batches, condition, **options)
     check_jobs(evaluation.model, jobs)
     numbers = list(chips)[:1] if condition is None else list(chips)
     yield from zip(numbers, evaluation.many(numbers, jobs), strict=True)
@@ -203,12 +203,10 @@ def chip_evaluation(
     task: TaskLike = None,
     layers: Layers | None = None,
     forward_precision: Precision = "32-true",
-    stacklevel: int = 3,
 ) -> ChipEvaluation:
     """Check the arguments of `evaluate_chips` and prepare what all chips share.
 
     `strict`: what weights do that stay digital although a crossbar could store them, see `program`; so for `layers`.
-    `stacklevel` is that of warnings, as in `warnings.warn`: 2 is the line in this function.
     """
     task = as_task(task)
     batches = as_reiterable(batches, task)
@@ -222,10 +220,8 @@ def chip_evaluation(
         condition = place(condition, layers)
         check_forward_precision(forward_precision, condition, deployment)
         get_example = partial(task.example, batches)
-        prepared, _ = prepare(
-            model, get_example, hardware=condition, fold=folds(deployment), strict=strict, stacklevel=stacklevel
-        )
-        check_program(prepared, condition, time_s, deployment=deployment, stacklevel=stacklevel)
+        prepared, _ = prepare(model, get_example, hardware=condition, fold=folds(deployment), strict=strict)
+        check_program(prepared, condition, time_s, deployment=deployment)
     elif time_s or layers is not None or (deployment is not None and deployment != Deployment()):
         raise InputError("time_s, layers and deployment belong to a crossbar; there is none to evaluate under.")
     else:

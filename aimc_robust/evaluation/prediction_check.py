@@ -108,9 +108,7 @@ def check_prediction(
     rows = []
     predicted_rows = prediction.table.itertuples(index=False)
     for (name, scale), condition, predicted in zip(cases, scaled.values(), predicted_rows, strict=True):
-        evaluation = chip_evaluation(
-            model, batches, condition, chip_seed=chip_seed, time_s=times_s[name], task=task, stacklevel=5
-        )
+        evaluation = chip_evaluation(model, batches, condition, chip_seed=chip_seed, time_s=times_s[name], task=task)
         check_jobs(evaluation.model, jobs)
         losses = controlled_losses(evaluation, range(chips), jobs=jobs)
         rows.append({"condition": name, "time_s": times_s[name], "scale": scale, **_compare(predicted, losses)})

@@ -60,7 +60,7 @@ def device_states(
     if len(units) > 1:
         raise InputError(f"the states of these crossbars are in {' and '.join(units)}; ask for those of one at a time.")
     prepared, _ = prepare(model, None if example is None else lambda: example, hardware=hardware, fold=fold)
-    check_program(prepared, hardware, time_s, deployment=Deployment(fold=fold), stacklevel=3)
+    check_program(prepared, hardware, time_s, deployment=Deployment(fold=fold))
     require_whole("cycle", cycle, low=0)
     on_chip = Chip(axes=chip_axes(chip_seed, chip), time_s=time_s, cycle=cycle)
     targets, programmed, fresh, addresses, limits, windows = {}, {}, {}, {}, {}, {}

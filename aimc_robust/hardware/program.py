@@ -89,13 +89,13 @@ def program(
     """
     hardware = calibrated = place(crossbar, layers)
     get_example = None if example is None else lambda: example
-    prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict, stacklevel=3)
+    prepared, _ = prepare(model, get_example, hardware=hardware, fold=folds(deployment), strict=strict)
     if states is not None:
         compensates = deployment is not None and "drift" in deployment.compensation
         hardware, time_s = with_states(
             prepared, hardware, states, time_s=time_s, cycle=cycle, compensates_drift=compensates
         )
-    check_program(prepared, hardware, time_s, deployment=deployment, calibrated=calibrated, stacklevel=3)
+    check_program(prepared, hardware, time_s, deployment=deployment, calibrated=calibrated)
     require_whole("cycle", cycle, low=0)
     axes = chip_axes(chip_seed, chip)
     return program_prepared(prepared, hardware, axes, time_s=time_s, deployment=deployment, cycle=cycle)
@@ -114,7 +114,6 @@ def check_program(
     *,
     deployment: Deployment | None = None,
     calibrated: Hardware | None = None,
-    stacklevel: int = 2,
 ) -> None:
     """Check whether a prepared model can be programmed, and warn if the limits of the device are exceeded.
 
@@ -128,7 +127,7 @@ def check_program(
     hardware.check_model(prepared)
     deployment = deployment or Deployment()
     deployment.check_data()
-    check_time_of(hardware, time_s, stacklevel=stacklevel + 1)
+    check_time_of(hardware, time_s)
     for crossbar in hardware.crossbars:
         if deployment.backend == "native" and crossbar.crosssim is not None:
             raise InputError("the crossbar's `crosssim` parameters act in CrossSim alone; use backend='crosssim'.")
@@ -139,7 +138,7 @@ def check_program(
     if deployment.ranges is not None:
         check_ranges(deployment.ranges, prepared, calibrated or hardware, fold=deployment.fold)
     reject_shared_weights_with_biases(prepared, hardware)
-    check_fault_maps(prepared, hardware, stacklevel=stacklevel + 1)
+    check_fault_maps(prepared, hardware)
 
 
 def reject_shared_weights_with_biases(prepared: nn.Module, hardware: Hardware) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, warn
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.deployment import Compensation, Deployment
 from aimc_robust.hardware.config.ranges import LayerRanges
@@ -56,7 +55,7 @@ def import_rpu_config(
     compensation = _compensation(reader)
     _check_training(reader)
     if reader.problems:
-        warnings.warn(f"not simulated as in aihwkit: {'; '.join(reader.problems)}.", stacklevel=2)
+        warn(f"not simulated as in aihwkit: {'; '.join(reader.problems)}.")
     return crossbar, Deployment(ranges=ranges, compensation=compensation)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aimc_robust.errors import CheckpointError, InputError, join_names, require_type, short_repr
+from aimc_robust.errors import CheckpointError, InputError, join_names, require_type, short_repr, warn
 from aimc_robust.hardware.config.ranges import ConverterRanges, LayerRanges
 from aimc_robust.models.checkpoint import Tensors
 from aimc_robust.models.pretrained import WHOLE_FILE, PretrainedWeights, load_weights, read_weights
@@ -72,7 +71,7 @@ def import_aihwkit(model: nn.Module, source: str | Path | Mapping[str, Any]) -> 
         if values.min() != values.max()
     ]
     for note in notes:
-        warnings.warn(f"{name}: {note}.", stacklevel=2)
+        warn(f"{name}: {note}.")
     return model, ConverterRanges(ranges)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import orjson  # strict, and three times as fast as json: a report reads 100 000 rows
 import pydantic
 
-from aimc_robust.errors import ResultsError
+from aimc_robust.errors import ResultsError, warn
 from aimc_robust.io.toml import error_text, type_adapter
 
 Row = dict[str, Any]
@@ -105,9 +104,7 @@ def parse_rows(path: Path, data: bytes, shape: Any = Row, *, first: int = 1) -> 
         reason = error_text(detail | {"loc": detail["loc"][1:]}, rows[index])
         raise damaged(path, f"row {first + index}: {reason}") from None
     if length < len(data):
-        warnings.warn(
-            f"{path} ends in a half-written row, which is dropped; {first - 1 + len(rows)} rows are kept.", stacklevel=3
-        )
+        warn(f"{path} ends in a half-written row, which is dropped; {first - 1 + len(rows)} rows are kept.")
     return rows
 
 

@@ -1,7 +1,6 @@
 """Trained weights of any origin, loaded into a model without running code from their files."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from aimc_robust.errors import CheckpointError, require_type
+from aimc_robust.errors import CheckpointError, require_type, warn
 from aimc_robust.io.toml import parse
 from aimc_robust.models.checkpoint import Tensors, check_fits, tensor_digest
 from aimc_robust.models.weight_files import read_state_dicts
@@ -42,7 +41,7 @@ def load_checkpoint(
     options = {"key": key, "prefix": prefix, "ignore": list(ignore)}
     weights = read_weights(Path(path), parse(options, WeightSelection, source="load_checkpoint"))
     for note in (*weights.notes, *load_weights(model, weights, source=str(path))):
-        warnings.warn(f"{path}: {note}.", stacklevel=2)
+        warn(f"{path}: {note}.")
     return model
 
 

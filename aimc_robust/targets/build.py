@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aimc_robust.devices.library import card_names, load_card, preset_names
+from aimc_robust.errors import warn
 from aimc_robust.hardware.config.fault_map import FaultMap
 from aimc_robust.hardware.config.presets import read_preset
 from aimc_robust.io.toml import parse_value
@@ -67,10 +67,9 @@ def _warn_of_lost_compensation(pairs: list[Any], table: dict[str, Any]) -> None:
         for name in (name for name in named if isinstance(name, str) and name in preset_names()):
             compensation = read_preset(name).deployment.get("compensation", [])
             if any(kind not in table.get("compensation", []) for kind in compensation):
-                warnings.warn(
+                warn(
                     f"the preset {name} of the layers {pattern!r} is deployed with compensation = {compensation}, "
                     "which is a key of the whole target and does not act; set it there.",
-                    stacklevel=3,
                 )
 
 

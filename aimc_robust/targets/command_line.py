@@ -11,7 +11,7 @@ from typing import Any
 
 from aimc_robust.devices.library import card_names, preset_names
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import InputError, short_repr
+from aimc_robust.errors import InputError, short_repr, warn
 from aimc_robust.hardware.config.layer_patterns import ALL
 from aimc_robust.hardware.config.placement import DIGITAL
 from aimc_robust.io.toml import load_toml
@@ -94,7 +94,7 @@ def _tables_of(device: str, times_s: Sequence[float], options: dict[str, Any]) -
 def _warn_of_times(reason: str, times_s: Sequence[float]) -> None:
     if len(times_s) > 1:
         left_out = ", ".join(map(time_label, times_s[1:]))
-        warnings.warn(f"{reason}: it is evaluated once, not at {left_out} too.", stacklevel=2)
+        warn(f"{reason}: it is evaluated once, not at {left_out} too.")
 
 
 def _layer_places(texts: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aimc_robust.errors import DataError, require_known
+from aimc_robust.errors import DataError, require_known, warn
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 from aimc_robust.tasks.divergence import label_divergence
 from aimc_robust.tasks.regression import describe_labels, refuse_label_smoothing
@@ -102,10 +101,9 @@ class _F1:
 
     def compute(self) -> float:
         if not self.micro and all(low >= 0.0 and high <= 1.0 for low, high in self.ends):
-            warnings.warn(
+            warn(
                 "expected scores before the sigmoid from a multilabel model, got only outputs between 0 and 1; if the "
                 "model ends in a sigmoid, remove it, because every score above 0 counts as a yes.",
-                stacklevel=2,
             )
         hits, total = self.hits.double(), (self.decided + self.present).double()
         if self.micro:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pydantic
 import torch
 from torch import nn
 
-from aimc_robust.errors import CheckpointError, exact_text
+from aimc_robust.errors import CheckpointError, exact_text, warn
 from aimc_robust.io.atomic import Row, atomic_write, read_rows
 from aimc_robust.models.checkpoint import (
     Tensors,
@@ -198,7 +197,7 @@ def read_history(folder: Path) -> list[Row]:
     try:
         stored = read_metadata(checkpoint)["history"] if checkpoint.exists() else []
     except CheckpointError as error:
-        warnings.warn(str(error), stacklevel=2)
+        warn(str(error))
     rows = {row["epoch"]: row for row in [*stored, *read_rows(folder / HISTORY, HistoryRow)]}
     return [rows[epoch] for epoch in sorted(rows)]
 

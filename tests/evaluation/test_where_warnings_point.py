@@ -1,4 +1,4 @@
-"""A warning of a function that evaluates chips points to the caller's line."""
+"""A warning points to the line that called the package, through however many of its functions."""
 
 import warnings
 
@@ -10,6 +10,12 @@ import aimc_robust as ar
 PCM = ar.Crossbar("pcm-nandakumar2019", read_noise=False)
 LATE_S = 1e8  # its drift was measured for a year
 FUNCTIONS = {
+    "program": lambda data: ar.program(kinds.net(), PCM, time_s=LATE_S),
+    "evaluate": lambda data: ar.evaluate(kinds.net(), data, PCM, chips=2, time_s=LATE_S),
+    "evaluate_grid": lambda data: ar.evaluate_grid(kinds.net(), data, {"pcm": PCM}, time_s=[0.0, LATE_S], chips=2),
+    "predict_accuracy": lambda data: ar.predict_accuracy(kinds.net(), data, {"pcm": PCM}, time_s=LATE_S),
+    "predict_loss": lambda data: ar.predict_loss(kinds.net(), data, {"pcm": PCM}, time_s=LATE_S),
+    "check_prediction": lambda data: ar.check_prediction(kinds.net(), data, {"pcm": PCM}, chips=4, time_s=LATE_S),
     "attribute": lambda data: ar.attribute(kinds.net(), data, PCM, chips=2, time_s=LATE_S),
     "keep_digital": lambda data: ar.keep_digital(
         kinds.net(), data, PCM, required=0.0, chips=2, rank_by="measured", ranking_chips=2, time_s=LATE_S

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from aimc_robust.errors import CheckpointError, ResultsError
+from aimc_robust.errors import CheckpointError, ResultsError, warn
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import atomic_link
@@ -67,7 +66,7 @@ def _training_lock(shared: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout:
-        warnings.warn(f"another comparison trains {shared.name} in {shared.parent}; waiting for it.", stacklevel=2)
+        warn(f"another comparison trains {shared.name} in {shared.parent}; waiting for it.")
         lock.acquire()
     try:
         yield

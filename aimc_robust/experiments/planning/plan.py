@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimc_robust.errors import AimcError, InputError, UnknownNameError
+from aimc_robust.errors import AimcError, InputError, UnknownNameError, warn
 from aimc_robust.experiments.execution.engines.cpu_gpu_allocation import available_gpus
 from aimc_robust.experiments.execution.engines.local import threads_per_job
 from aimc_robust.experiments.planning.cost_model import CostModel
@@ -70,7 +69,7 @@ def plan(
     results = ComparisonResults(folder, spec)
     results.check()
     if is_locked(folder):
-        warnings.warn(f"another process works on {folder}, which slows these measurements.", stacklevel=2)
+        warn(f"another process works on {folder}, which slows these measurements.")
     trials = remaining_work(results, results.trials, model_cache)
     on_cpu = machine.device.type == "cpu"
     cost_model = CostModel(spec, data_folder, machine, on_status)

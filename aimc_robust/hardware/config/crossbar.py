@@ -132,7 +132,7 @@ class Crossbar(WeightNoise):
             periphery=Periphery(dac=dac, adc=adc, output_noise=output_noise),
             crosssim=crosssim,
         )
-        self.device.check_window(stacklevel=4)  # `names_arguments` is between the caller and this
+        self.device.check_window()
 
     def _set_parts(self, **parts: Any) -> None:
         """Set the fields during construction; what depends on two parts is checked here."""
@@ -181,7 +181,7 @@ class Crossbar(WeightNoise):
         crossbar._set_parts(**parts)
         checked = ("cell", "window", "on_out_of_range")
         if any(getattr(crossbar.device, name) != getattr(self.device, name) for name in checked):
-            crossbar.device.check_window(stacklevel=3)  # otherwise the warning was given when `self` was made
+            crossbar.device.check_window()  # otherwise the warning was given when `self` was made
         return crossbar
 
     def ideal(self) -> Crossbar:

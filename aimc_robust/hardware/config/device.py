@@ -89,17 +89,16 @@ class Device:
             "drift": self.drift,
         }
 
-    def check_window(self, *, time_s: float = 0.0, stacklevel: int = 2) -> None:
+    def check_window(self, *, time_s: float = 0.0) -> None:
         """Warn, or raise InputError (see `on_out_of_range`), if the window leaves the limits of the cell model.
 
-        At times above 0 the limits of the cell's drift count too. `stacklevel` is that of `warnings.warn`.
+        At times above 0 the limits of the cell's drift count too.
         """
         check_states(
             self.cell,
             self.programming_window,
             time_s=time_s,
             on_out_of_range=self.on_out_of_range,
-            stacklevel=stacklevel + 1,
         )
 
 

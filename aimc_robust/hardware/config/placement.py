@@ -196,17 +196,17 @@ def check_condition(condition: object) -> None:
         raise InputError(f"expected a Crossbar, a weight noise or None to evaluate under, got {short_repr(condition)}.")
 
 
-def check_time_of(hardware: Hardware, time_s: float, *, stacklevel: int = 2) -> None:
-    """Check a time against the limits of every device, see `check_time`; `stacklevel` 2 is the caller's line.
+def check_time_of(hardware: Hardware, time_s: float) -> None:
+    """Check a time against the limits of every device, see `check_time`.
 
     A device without drift is accepted at any time beside one that drifts.
     """
     drifting = [crossbar for crossbar in hardware.crossbars if crossbar.device.cell.depends_on_time]
     for crossbar in drifting or hardware.crossbars:
         device = crossbar.device
-        check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range, stacklevel=stacklevel + 1)
+        check_time(device.cell, time_s, on_out_of_range=device.on_out_of_range)
         if time_s > 0:
-            device.check_window(time_s=time_s, stacklevel=stacklevel + 1)
+            device.check_window(time_s=time_s)
 
 
 def stored_weights(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from aimc_robust.errors import InputError, join_names
+from aimc_robust.errors import InputError, join_names, warn
 from aimc_robust.hardware.config.placement import Hardware, stored_weights
 from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
@@ -68,14 +67,13 @@ class Coverage:
         multiplied |= set(self.macs.unknown) & set(self.digital_matrices)  # how often, cannot be counted
         return [name for name in self.digital_parameters if name in multiplied]
 
-    def warn_if_digital(self, *, stacklevel: int) -> None:
+    def warn_if_digital(self) -> None:
         """Warn of weights that a crossbar could store and that stay digital, by name and share."""
         if names := self.digital_layers():
-            warnings.warn(
+            warn(
                 f"weights stay digital and exact, because their modules are of no type that a crossbar can hold: "
                 f"{self._listed(names)}. Replace them by linear layers or convolutions; strict=True makes this an "
                 "error, strict=False accepts it.",
-                stacklevel=stacklevel + 1,
             )
 
     def _listed(self, names: list[str]) -> str:

@@ -33,7 +33,6 @@ def prepare(
     hardware: Hardware | None = None,
     fold: bool = True,
     strict: bool | None = False,
-    stacklevel: int = 2,
 ) -> tuple[nn.Module, Coverage]:
     """Make a copy of a trained model that can be programmed, and count what of it will be analog.
 
@@ -49,7 +48,6 @@ def prepare(
         fold: Whether BatchNorms are folded, see `Deployment`.
         strict: What weights do that a crossbar could store if their type were supported: True raises an error, None
             warns, False accepts them.
-        stacklevel: Of the warning, as in `warnings.warn`: 2 is the caller's line.
 
     Raises:
         InputError: if the model has no layer for a crossbar, has already been programmed, cannot be copied, or does not
@@ -78,7 +76,7 @@ def prepare(
     if strict:
         covered.require_all_analog()
     elif strict is None:
-        covered.warn_if_digital(stacklevel=stacklevel + 1)
+        covered.warn_if_digital()
     return prepared, covered
 
 

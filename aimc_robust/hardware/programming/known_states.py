@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.devices.cell_model_checks import programming_std
-from aimc_robust.errors import InputError, unknown_name
+from aimc_robust.errors import InputError, unknown_name, warn
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.programming.programmed_matrix import with_bias_rows
@@ -25,7 +23,7 @@ def has_fault_maps(hardware: Hardware) -> bool:
     return any(crossbar.device.fault_map is not None for crossbar in hardware.crossbars)
 
 
-def check_fault_maps(prepared: nn.Module, hardware: Hardware, *, stacklevel: int = 2) -> None:
+def check_fault_maps(prepared: nn.Module, hardware: Hardware) -> None:
     """Check that the fault maps of crossbars, if they have any, belong to a model.
 
     Warns, or raises InputError (see `on_out_of_range`), if a state lies outside the limits of the card by more than
@@ -53,7 +51,7 @@ def check_fault_maps(prepared: nn.Module, hardware: Hardware, *, stacklevel: int
         )
         if crossbar.device.on_out_of_range == "error":
             raise InputError(message)
-        warnings.warn(message, stacklevel=stacklevel + 1)
+        warn(message)
 
 
 def _check_unit(layer: str, crossbar: Crossbar, states: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_robust.devices.limits import require_time
-from aimc_robust.errors import DataError, InputError, join_names, require_type
+from aimc_robust.errors import DataError, InputError, join_names, require_type, warn
 from aimc_robust.hardware.config.addresses import matrix_addresses
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.device_states import DeviceStates
@@ -124,10 +123,9 @@ def with_states(
         if crossbar.device.reads_with_noise and crossbar.device.cell.read_noise_depends_on_time:
             timed.append(crossbar.device.cell.name)
     if timed and measured.time_s is None:
-        warnings.warn(
+        warn(
             f"{timed[0]}: read noise depends on the time since programming, which is not recorded with these "
             "states; it is that of time 0. Save them in a file with the text time_s, or use read_noise=False.",
-            stacklevel=3,
         )
     return on_chip, (measured.time_s or 0.0) if timed else 0.0
 

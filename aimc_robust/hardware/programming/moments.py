@@ -120,7 +120,7 @@ def model_moments(
         return {
             name: _noise_moments_of(condition, weight, axes, draws) for name, weight in analog_weights(model).items()
         }
-    check_program(model, condition, time_s, stacklevel=3)
+    check_program(model, condition, time_s)
     tables = [
         (crossbar, moment_table(crossbar.device.cell, **crossbar.device.state_options(time_s)))
         for crossbar in condition.crossbars

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
 from aimc_robust.devices.cells import CellStates
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, warn
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.tiling import partition
 from aimc_robust.hardware.programming.ir_drop import wired_arrays
@@ -92,4 +91,4 @@ def _tell(crossbar: Crossbar, layer: str) -> None:
     )
     if crossbar.device.on_out_of_range == "error":
         raise InputError(message)
-    warnings.warn(message, stacklevel=2)
+    warn(message)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from aimc_robust.errors import InputError
+from aimc_robust.errors import InputError, warn
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.folder import Estimates
 from aimc_robust.experiments.results.summary import extra_metrics
@@ -160,10 +159,9 @@ def section_pairs(results: ComparisonResults, estimates: Estimates) -> Iterable[
         try:
             pairs = list(function.pairs(results.spec, estimates)) if hasattr(function, "pairs") else []
         except Exception as error:  # whatever a user's function raises; the rest of the report is written all the same
-            warnings.warn(
+            warn(
                 f"the pairs of report section {reference} cannot be found ({type(error).__name__}: {error}); what it "
                 "compares is neither tested nor counted in the correction.",
-                stacklevel=2,
             )
         else:
             yield from pairs

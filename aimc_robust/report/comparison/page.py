@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
-from aimc_robust.errors import AimcError, InputError
+from aimc_robust.errors import AimcError, InputError, warn
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.report.comparison import sections
 from aimc_robust.report.comparison.content import ComparisonContent, gather, load_section
@@ -66,5 +65,5 @@ def _own_section(reference: str, content: ComparisonContent) -> Section | None:
 
 
 def _left_out(reference: str, text: str) -> Section:
-    warnings.warn(text, stacklevel=3)
+    warn(text)
     return Section(reference, [Prose(text, "warning")])

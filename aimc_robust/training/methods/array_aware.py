@@ -119,7 +119,7 @@ class ArrayAware(Method):
                 "such a dac, as DAC(bits=8), without full_scale, or remove `ranges`."
             )
         for time_s in set(self._times):
-            check_time_of(self.crossbar, time_s, stacklevel=4)
+            check_time_of(self.crossbar, time_s)
 
     @property
     def _times(self) -> tuple[float, float]:

@@ -1,11 +1,10 @@
 """Schedule of the perturbation strength over the updates."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole
+from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_whole, warn
 
 RampShape = Literal["constant", "linear", "quadratic"]
 
@@ -60,10 +59,9 @@ class Ramp:
         if self.fraction is not None:
             return Ramp(shape=self.shape, updates=max(1, round(self.fraction * total_updates)))
         if self.updates is not None and self.updates > total_updates:
-            warnings.warn(
+            warn(
                 f"the ramp of {self.updates} updates is longer than the run of {total_updates}: full strength is never "
                 "reached; shorten it, or give its length as `fraction` of the run.",
-                stacklevel=3,
             )
         return self
 

@@ -1,13 +1,20 @@
 """Random weight perturbation (RWP) and mixed RWP (m-RWP): perturbations that are draws of a weight noise."""
 
-import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 from torch import nn
 
-from aimc_robust.errors import InputError, names_arguments, require_finite, require_known, require_type, require_whole
+from aimc_robust.errors import (
+    InputError,
+    names_arguments,
+    require_finite,
+    require_known,
+    require_type,
+    require_whole,
+    warn,
+)
 from aimc_robust.hardware.config.placement import Hardware
 from aimc_robust.hardware.programming.known_faults import faulty
 from aimc_robust.hardware.programming.known_states import has_fault_maps
@@ -56,11 +63,10 @@ class RandomPerturbation(Method):
             raise InputError("a crossbar with a fault map holds all its weights: leave scope at 'weights'.")
         has_wires = any(crossbar.wires is not None for crossbar in getattr(self.noise, "crossbars", ()))
         if getattr(self.noise, "computes_in_arrays", False) or has_wires:
-            warnings.warn(
+            warn(
                 "training uses only the programming errors of this crossbar: its converters and noise act on "
                 "products, and IR drop on whole arrays. ArrayAware trains through them; remove them (read_noise=False, "
                 "parasitics=None) to silence this warning.",
-                stacklevel=2,
             )
         require_whole("draws", self.draws, low=1)
 

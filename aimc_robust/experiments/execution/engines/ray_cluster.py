@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aimc_robust.errors import InputError, MissingDependencyError
+from aimc_robust.errors import InputError, MissingDependencyError, warn
 
 OBJECT_STORE_BYTES = 80 * 2**20  # of a local Ray, its minimum: trials exchange rows and text, not arrays
 
@@ -73,10 +72,9 @@ def _loopback_only() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before[1]
     address = ray.util.get_node_ip_address()
     if not address.startswith("127."):
-        warnings.warn(
+        warn(
             f"this version of Ray listens on the network ({address}), where others may reach it; block its ports, or "
             "use --jobs instead of --engine ray.",
-            stacklevel=2,
         )
 
 
@@ -95,9 +93,8 @@ def warn_if_no_node_fits(*, cpus: int, gpus: float) -> None:
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        warnings.warn(
+        warn(
             f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a trial; trials wait until one joins.",
-            stacklevel=2,
         )
 
 
