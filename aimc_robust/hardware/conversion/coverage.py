@@ -13,6 +13,7 @@ from aimc_robust.hardware.conversion.batchnorm_folding import Folding
 from aimc_robust.hardware.conversion.mac_count import MacCount
 from aimc_robust.hardware.conversion.mapping_summary import MappingSummary
 from aimc_robust.noise.analog_weights import analog_weights
+from aimc_robust.noise.model_kinds import require_real_values
 
 LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 
@@ -117,8 +118,13 @@ def count_coverage(model: nn.Module, folding: Folding, shared: set[int], hardwar
 
     `shared` are the ids of digital parameters that arrays store too, as in an embedding that the head shares; they
     count as analog, once. `hardware` says which layers are digital by choice.
+
+    Raises:
+        InputError: if a layer's weights are complex, or none.
     """
     matrices = stored_weights(model, hardware)
+    for matrix in matrices.values():
+        require_real_values(matrix.parameter, layer=matrix.layer)
     stored = {id(matrix.parameter) for matrix in matrices.values()}
     analog_modules = {id(matrix.module) for matrix in stored_weights(model, hardware, include_shared=True).values()}
     others = [w for w in analog_weights(model, include_shared=True).values() if id(w.parameter) not in stored]

@@ -209,3 +209,22 @@ def test_strict_lets_normalisations_lookups_and_added_parameters_pass():
 def test_a_model_without_a_layer_for_a_crossbar_is_refused():
     with pytest.raises(InputError, match="BatchNorm1d"):
         coverage(nn.BatchNorm1d(3))
+
+
+class Spectrum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2, dtype=torch.complex64)
+
+    def forward(self, x):
+        return self.second(self.first(x).to(torch.complex64)).abs()
+
+
+def test_complex_weights_are_refused_as_program_does_or_kept_digital():
+    x = torch.rand(5, 4)
+    for count in (lambda: coverage(Spectrum(), x), lambda: program(Spectrum(), Crossbar("ideal"))):
+        with pytest.raises(InputError, match=r"'second' has complex weights .* leave it digital"):
+            count()
+    kept = coverage(Spectrum(), x, layers={"second": "digital"}, crossbar=Crossbar("ideal"))
+    assert kept.layers == ("first",)
+    assert kept.kept_digital == {"second": 8}
