@@ -19,6 +19,7 @@ print("loaded:", *(name for name in {SLOW} if name in sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_a_table_of_arrays_loads_neither_matplotlib_nor_the_compiler():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
