@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SLOW = ("matplotlib", "torch._dynamo", "lightning_fabric", "sklearn", "torchvision")
 CODE = f"""
