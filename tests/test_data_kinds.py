@@ -180,6 +180,7 @@ def value_of(name, kind):
     return FUNCTIONS[name][1](KINDS[kind]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 @for_each("kind", KINDS)
 def test_a_kind_of_data_is_taken_or_refused_in_a_sentence(name, kind):

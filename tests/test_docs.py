@@ -149,6 +149,7 @@ def test_every_block_has_a_language_that_is_tested(page):
     assert set(opened[::2]) <= LANGUAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_the_python_of_a_page_runs_without_a_warning(page):
     _, folder = run_page(page)  # raises what a block raises

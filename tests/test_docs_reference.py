@@ -63,6 +63,7 @@ def test_the_example_is_short():
     assert len(block(README, "python").splitlines()) <= 17
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stub_figures")
 def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     text = text_of("benchmarks/quickstart.toml")
@@ -80,6 +81,7 @@ def test_the_quickstart_runs_from_end_to_end_when_shortened(tmp_path):
     assert "m-rwp" in write_report(tmp_path / "out").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stub_figures")
 def test_the_evaluation_of_a_quickstart_model_runs(finished_comparison, tmp_path):
     """As README has it, but for fewer chips and the small comparison's weights in place of the quickstart's."""

@@ -75,6 +75,7 @@ def test_the_wheel_names_the_command_and_the_dependencies(wheel_site):
     assert [line for line in metadata.get_all("Requires-Dist") if "@" in line] == []  # which no registry takes
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
     seen = probe(wheel_site, tmp_path)
     assert seen["package"].startswith(str(wheel_site))
@@ -83,6 +84,7 @@ def test_an_installed_wheel_finds_its_own_cards(wheel_site, tmp_path):
     assert set(seen["cards"]) == set(source_cards())
 
 
+@pytest.mark.slow
 def test_a_registry_takes_both_and_the_source_distribution_builds_the_same_wheel(tmp_path):
     with contextlib.chdir(ROOT):
         files = [tmp_path / build(str(tmp_path)) for build in (build_sdist, build_wheel)]
@@ -96,6 +98,7 @@ def test_a_registry_takes_both_and_the_source_distribution_builds_the_same_wheel
     assert names == names_again
 
 
+@pytest.mark.slow
 def test_an_editable_install_finds_the_cards_of_the_checkout(tmp_path):
     seen = probe(install(build_editable, tmp_path), tmp_path)
     assert seen["folder"] == str(ROOT / "device_models")

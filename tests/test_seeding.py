@@ -66,6 +66,7 @@ def numbers():
     return [axes.seed(), *torch.randn(4, generator=axes.generator()).double().tolist()]
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_numbers(other_process):
     assert other_process["numbers"] == numbers()
 

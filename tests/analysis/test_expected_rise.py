@@ -96,6 +96,7 @@ def test_for_small_errors_of_a_smooth_network_it_is_half_the_trace_in_every_laye
     assert float((error / exact).max()) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "width"), [(kinked, 0.02), (kinked, 0.2), (smooth, 0.7)])
 def test_it_is_what_a_simulation_finds_where_the_automatic_hessian_fails(make, width):
     """At kinks the automatic Hessian fails at every width; in a smooth network at large ones only."""

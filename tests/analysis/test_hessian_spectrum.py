@@ -77,6 +77,7 @@ def test_few_steps_find_the_leading_eigenpairs_within_their_stated_errors():
     np.testing.assert_allclose(more.eigenvalues, exact[:3], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_curvlinops_finds_the_same_eigenvalues_and_vectors_in_float32():
     curvlinops = pytest.importorskip("curvlinops", reason="curvlinops is not installed: pip install -e '.[test]'")
     sparse = pytest.importorskip("scipy.sparse.linalg")

@@ -33,6 +33,7 @@ SCALES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_average_sharpness_is_half_the_trace_of_hessian_times_covariance(scale):
     model, batch = example()
@@ -153,6 +154,7 @@ def test_the_gradient_sharpness_of_sam_is_ascent_sharpness(rho):
     assert smaller != pytest.approx(ascent_sharpness(model, LOSS, (x, y), rho=rho))
 
 
+@pytest.mark.slow
 def test_the_gradient_sharpness_of_rwp_is_average_sharpness():
     model, batch = example()
     sigma, repeats = 0.3, 2000

@@ -117,6 +117,7 @@ def rows_of(results: Path) -> Path:
 # Accepted -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_whole_submission_is_accepted_and_its_rows_reproduce_exactly(built):
     with opened(built / "submissions" / "ours") as submission:
         done = check(submission, fixed_part(built / "mini.toml"), sample_seed=0, rows_per_method=100)
@@ -146,6 +147,7 @@ def test_check_says_that_it_is_accepted(built, capsys):
 # Refused ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_fixed_part_is_refused_before_and_after_submission(place, capsys):
     results = run(place, OURS + "[training]\nepochs = 3\n", "longer")
     arguments = ["submit", str(results), "--benchmark", str(place / "mini.toml"), "--name", "longer", *WORDS]

@@ -22,6 +22,7 @@ def devices(means, rng, *, model_sd=1.0, chip_sd=1.0, shared=None):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("means", [[60.0] * 6, [60.0, 61.0, 62.0, 70.0], [50.0, 80.0, 80.0]])
 def test_the_interval_covers_the_truly_worst_device(means):
     rng = np.random.default_rng(1)
@@ -30,6 +31,7 @@ def test_the_interval_covers_the_truly_worst_device(means):
     assert missed <= 0.05 + 2.0 * np.sqrt(0.05 * 0.95 / 150)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_lowest_mean_alone_would_not_cover():
     """The negative control: where devices are alike, the lowest mean is below the truth by chance."""
     rng = np.random.default_rng(2)
@@ -64,6 +66,7 @@ def test_a_method_must_be_better_on_each_of_its_devices():
     assert p_better(first, second) > 0.9
 
 
+@pytest.mark.slow
 def test_few_false_orders_of_equal_methods():
     rng = np.random.default_rng(6)
     wrong = [settled_order([devices([60.0, 60.5, 75.0], rng) for _ in range(3)]).any() for _ in range(50)]

@@ -15,6 +15,7 @@ def text() -> str:
     return (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_spec_is_listed_once_with_what_it_reproduces_its_cost_and_its_status(text):
     rows = {row[0]: row[1:] for row in ROW.findall(text)}
     assert sorted(row[0] for row in ROW.findall(text)) == sorted(NAMES)

@@ -90,6 +90,7 @@ def test_the_printed_theorem_has_the_terms_of_the_paper(convergence, problem):
     assert first.printed_noise == 0.0 < first.proved_noise
 
 
+@pytest.mark.slow
 def test_short_runs_keep_the_bound_and_runs_uphill_do_not(convergence, problem):
     for sigma in (0.0, 0.5):
         values = convergence.excesses(problem, sigma, (64,), repeats=2)

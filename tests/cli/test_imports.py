@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SLOW = ("matplotlib", "torch._dynamo", "lightning_fabric", "sklearn", "torchvision")
 CODE = f"""
@@ -19,6 +21,7 @@ print("loaded:", *(name for name in {SLOW} if name in sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_a_table_of_arrays_loads_neither_matplotlib_nor_the_compiler():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -56,6 +56,7 @@ def test_a_model_that_all_rows_have_takes_no_line(monkeypatch, capsys):
     assert [line for line in lines if line.startswith("digital")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_results_of_an_evaluation_fit_the_terminal(monkeypatch, capsys, finished_evaluation, width):
     monkeypatch.setenv("COLUMNS", str(width))

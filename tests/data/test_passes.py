@@ -145,6 +145,7 @@ def test_a_difference_between_conditions_of_one_chip_is_seen():
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "order"),
     [
@@ -170,6 +171,7 @@ def test_a_fixed_order_gives_the_numbers_of_a_list(make, order, jobs):
     assert losses(make(), jobs) == losses(batches, jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

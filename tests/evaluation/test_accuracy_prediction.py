@@ -49,6 +49,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_prediction_is_the_mean_of_many_chips(case):
     condition, options = CASES[case]

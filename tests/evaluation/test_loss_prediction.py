@@ -50,6 +50,7 @@ def row_of(prediction, name="it"):
     return prediction.table.set_index("condition").loc[name]
 
 
+@pytest.mark.slow
 def test_on_real_digits_the_prediction_is_what_chips_score(digits):
     model, batches = digits
     conditions = {"drift": Crossbar("pcm-nandakumar2019"), "gaussian": Gaussian(0.1)}

@@ -72,6 +72,7 @@ def check(figure, *, height=2.2):
 
 
 # Long names need more room at every size; short ones at the least and beyond the last style.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("methods", "targets", "name"),
     [(*size, LONG) for size in SIZES] + [(*size, "method") for size in (SIZES[0], SIZES[3])],

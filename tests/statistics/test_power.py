@@ -26,6 +26,7 @@ def difference(rng, seeds, chips, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "size"), [(4, 6.0), (8, 2.5), (15, 1.5)])
 def test_the_power_is_the_share_of_simulated_pages_that_settle_the_difference(seeds, size):
     rng = np.random.default_rng(0)

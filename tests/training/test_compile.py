@@ -53,6 +53,7 @@ def compilations(method, model, **options):
     return counter.frame_count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SGD(), *METHODS.values()], ids=["sgd", *METHODS])
 def test_a_compiled_model_is_trained_as_the_plain_one_and_compiles_once(method):
     plain, model = conv_net(dtype=torch.float64), conv_net(dtype=torch.float64)

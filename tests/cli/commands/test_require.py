@@ -53,6 +53,7 @@ def test_the_report_has_the_levels_of_the_numbers(weights, tmp_path):
     assert card.read.coefficients[0] == pytest.approx(numbers["together"]["read_noise"])
 
 
+@pytest.mark.slow
 def test_the_command_of_the_page_evaluates_the_budget(weights, tmp_path):
     options = ["--drop", 8, "--yield", 0.5, "--chips", 6, "--jobs", 1, "--set", "rows=64", "--out", tmp_path / "out"]
     options += ["--batch-size", 30]

@@ -123,6 +123,7 @@ def noisy_card():
     return table | {"name": "noisy", "programming": constant}
 
 
+@pytest.mark.slow
 def test_every_quantity_of_a_net_has_a_level(of_net):
     rows = of_net.table.set_index("quantity")
     assert list(rows.index) == [*QUANTITIES, "together"]

@@ -15,6 +15,7 @@ def todo(trial, **chips):
     return RemainingWork(trial, State.TODO, 4, 4, chips or {"digital": 1, "noise": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shared", "part"), [(True, (1, 1)), (False, (1, 1)), (True, (2, 2))])
 def test_what_is_left_of_a_running_comparison_is_what_plan_finds(write_quick_spec, tmp_path, run, shared, part):
     again = ("[methods.sgd]", '[methods.sgd]\n[methods.again]\nkind = "sgd"')

@@ -216,6 +216,7 @@ def test_a_recorded_forward_pass_refuses_to_freeze_it(record):
         assert torch.equal(record(exact, x)(x), exact(x))
 
 
+@pytest.mark.slow
 def test_a_compiled_model_draws_it_at_every_call():
     model, x = nn.Sequential(nn.Linear(8, 4)), torch.ones(3, 8)
     noisy = program(model, Crossbar("pcm-nandakumar2019"))

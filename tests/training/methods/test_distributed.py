@@ -224,6 +224,7 @@ def test_a_single_pass_in_a_static_graph_is_fine(workers):
     check(workers, RWP(sigma=0.1), ddp={"static_graph": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "order"), [("m-rwp", "DDP of compiled"), ("sam", "compiled DDP")])
 def test_compiled_models_are_trained_alike(workers, name, order):
     method = METHODS[name]

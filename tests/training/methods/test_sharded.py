@@ -24,9 +24,10 @@ from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.robust_optimizer import RobustOptimizer
 from aimc_robust.training.weight_clipping import WeightClipping
 
-pytestmark = pytest.mark.parametrize(
-    "workers", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True, scope="session", ids="{} processes".format
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("workers", [2, 4], indirect=True, scope="session", ids="{} processes".format),
+]
 
 LOSS = nn.CrossEntropyLoss()
 IS_TORCH_2_7 = torch.__version__ < (2, 8)  # rounds the norm of shards to float32, by which their gradients are clipped

@@ -52,6 +52,7 @@ def test_two_jobs_leave_the_rows_of_a_serial_run_also_when_a_worker_is_killed(
         assert [*calls[:-1], calls[-1][0]] == [*training, *end]
 
 
+@pytest.mark.slow
 def test_what_a_trial_raises_is_raised_after_the_others_are_done(tmp_path):
     heard = RecordedProgress()
     with pytest.raises(OSError, match="No space left") as caught:
