@@ -39,7 +39,7 @@ CPU_SCALES = {
     "cpu-cifar-twenty": "twenty classes",
 }
 LANDED = {(name, scale) for name in SEVEN for scale in (*CPU_SCALES, "mini")}
-LANDED |= {("m-rwp/figureA5-resnet18", scale) for scale in ("cpu-digits", "cpu-fashion")}
+LANDED |= {("m-rwp/figureA5-resnet18", scale) for scale in ("cpu-digits", "cpu-fashion", "cpu-cifar-ten")}
 LANDED |= {("m-rwp/figureA6", "cpu-digits")}
 
 
