@@ -17,13 +17,13 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 Configuration = TypeVar("Configuration")
 MAX_LENGTH = 160  # of a value in a message
 PROBLEM = "\n- "  # begins each of several problems in a message
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_WRAPPERS = ("contextlib.py", "<string>")  # of Python's and torch's decorators, and of dataclasses
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = MAX_LENGTH
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
@@ -188,7 +188,17 @@ def warn(message: str) -> None:
     frames = list(traceback.walk_stack(sys._getframe(1)))  # the caller's first
     files = [frame.f_code.co_filename for frame, _ in frames]
     ours = max((number for number, file in enumerate(files) if file.startswith(_PACKAGE)), default=-1)
-    outside = (number for number in range(ours + 1, len(files)) if not files[number].endswith(_WRAPPERS))
+    outside = (number for number in range(ours + 1, len(files)) if not _is_wrapper(frames[number][0].f_code))
     frame, line = frames[next(outside, len(frames) - 1)]
-    registry = frame.f_globals.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, line, frame.f_globals["__name__"], registry)
+    registry, module = (
+        frame.f_globals.setdefault("__warningregistry__", {}),
+        frame.f_globals.get("__name__", "<unknown>"),
+    )
+    warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, line, module, registry)
+
+
+def _is_wrapper(code: CodeType) -> bool:
+    """Return whether code is of a decorator of Python or torch, or the `__init__` of a dataclass."""
+    if code.co_filename == "<string>":  # also what `python -c` runs
+        return code.co_name == "__init__"
+    return Path(code.co_filename).name in ("contextlib.py", "_contextlib.py")

@@ -3,56 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from aimc_robust.float32_convolutions import float32_convolutions
-from aimc_robust.noise.perturbation import frozen_buffers
-from aimc_robust.tasks.batches import Batch, map_tensors, select
-from aimc_robust.tasks.task import Task
+from aimc_robust.tasks.batches import Batch
 
+PACKAGES = {"torch", "torchvision", "timm", "aimc_robust"}
+"""Their layers and networks take images in any format, and keep nothing of a forward pass."""
 CLOSE = 1e-3  # of the largest output: far above rounding
 
 
-@dataclass(frozen=True)
-class ChannelsLast:
-    """Batches with their images (N, C, H, W) in channels-last format, converted in every pass."""
+@dataclass
+class FastestFormat:
+    """Batches with their images (N, C, H, W) in channels-last format, if a model of `PACKAGES` takes them.
+
+    Whether it does is tried with two examples of the first batch. Results are equal up to rounding. Batches of other
+    models, and other batches than (images, labels), are those that were given.
+    """
 
     batches: Iterable[Batch]
+    model: nn.Module
+    _is_faster: bool | None = field(default=None, init=False)  # not known before the first batch
+
+    def __post_init__(self) -> None:
+        if not _is_known(self.model):
+            self._is_faster = False
 
     def __iter__(self) -> Iterator[Batch]:
-        return (map_tensors(batch, _channels_last) for batch in self.batches)
+        for batch in self.batches:
+            if self._is_faster is not False and _has_images(batch):
+                images, labels = batch
+                if self._is_faster is None:
+                    self._is_faster = _takes_channels_last(self.model, images[:2])
+                yield (_channels_last(images), labels) if self._is_faster else batch
+            else:
+                yield batch
 
 
-def in_fastest_format(model: nn.Module, batches: Iterable[Batch], task: Task) -> Iterable[Batch]:
-    """Return the batches, in channels-last format if `model` has convolutions on a CPU and takes them in this format.
-
-    Whether it does is tried with two examples: a model that takes views of images as they lie in memory raises an error
-    or returns something else. Results are equal up to rounding.
-    """
-    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+def _is_known(model: nn.Module) -> bool:
+    """Return whether it is a network of `PACKAGES` on a CPU, without hooks, whose images and maps have channels."""
+    modules = list(model.modules())
+    convolutions = [layer for layer in modules if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     # Convolutions of images with one channel have crashed in this format (torch 2.14).
-    is_suited = convolutions and all(layer.in_channels > 1 for layer in convolutions)
-    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    return ChannelsLast(batches) if is_suited and on_cpu and _takes_channels_last(model, batches, task) else batches
+    return (
+        bool(convolutions)
+        and all(layer.in_channels > 1 for layer in convolutions)
+        and all(parameter.device.type == "cpu" for parameter in model.parameters())
+        and all(type(module).__module__.partition(".")[0] in PACKAGES for module in modules)
+        and not any(_is_changed(module) for module in modules)
+    )
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Return whether code of a user runs in its forward pass."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def _has_images(batch: Batch) -> bool:
+    is_pair = isinstance(batch, tuple | list) and len(batch) == 2
+    return is_pair and isinstance(batch[0], Tensor) and batch[0].ndim == 4 and len(batch[0]) > 0
 
 
 @torch.inference_mode()
 @float32_convolutions()
-def _takes_channels_last(model: nn.Module, batches: Iterable[Batch], task: Task) -> bool:
+def _takes_channels_last(model: nn.Module, images: Tensor) -> bool:
     try:
-        example = select(next(iter(batches)), slice(2))
-        results = []
-        for batch in (example, map_tensors(example, _channels_last)):
-            with frozen_buffers(model), torch.random.fork_rng([]):
-                results.append(task.run(model, batch)[0].float())
-    except Exception:  # one of the model or the data is raised again by the evaluation
+        with torch.random.fork_rng([]):
+            expected = model(images)
+        with torch.random.fork_rng([]):
+            result = model(_channels_last(images))
+        # Outputs of other shapes, such as maps, would come in this format, too, and metrics may take views of them.
+        close = CLOSE * float(expected.abs().max())
+        return expected.ndim == 2 and torch.allclose(result, expected, rtol=0.0, atol=close)
+    except Exception:  # one of the data is raised by the evaluation, which runs the model on all of them
         return False
-    expected, result = results
-    return torch.allclose(result, expected, rtol=0.0, atol=CLOSE * float(expected.abs().max()), equal_nan=True)
 
 
-def _channels_last(values: Tensor) -> Tensor:
-    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

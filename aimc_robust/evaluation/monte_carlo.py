@@ -15,7 +15,7 @@ from aimc_robust.data.batches import Batches, as_reiterable
 from aimc_robust.devices.limits import require_time
 from aimc_robust.errors import DivergenceError, InputError, require_type, require_whole, short_repr
 from aimc_robust.evaluation.forward_precision import check_forward_precision, forward_in
-from aimc_robust.evaluation.image_format import in_fastest_format
+from aimc_robust.evaluation.image_format import FastestFormat
 from aimc_robust.hardware.config.deployment import Deployment
 from aimc_robust.hardware.config.placement import Hardware, Layers, check_condition, place
 from aimc_robust.hardware.conversion.prepare import plain_copy, prepare
@@ -111,8 +111,8 @@ class ChipEvaluation:
     @cached_property
     def _batches(self) -> Iterable[Batch]:
         """The batches in the format in which the model is fastest."""
-        is_native = self.deployment.backend == "native"
-        return in_fastest_format(self.model, self.batches, self.task) if is_native else self.batches
+        is_native = self.deployment.backend == "native" and not self.task.takes_any_batches
+        return FastestFormat(self.batches, self.model) if is_native else self.batches
 
     @cached_property
     def _memory(self) -> dict[str, Tensor]:

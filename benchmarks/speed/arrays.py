@@ -16,7 +16,7 @@ from common import model_and_batches, print_ratios, ratios
 from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
-from aimc_robust.evaluation.image_format import in_fastest_format
+from aimc_robust.evaluation.image_format import FastestFormat
 from aimc_robust.tasks.classification import Classification
 
 CONVERTERS = {"rows": 256, "dac": DAC(bits=8), "adc": ADC(bits=8)}
@@ -42,7 +42,7 @@ def main() -> None:
     model, batches, device = model_and_batches(__doc__, 128, 64)
     analog = on_chips(model, batches[0][0])
 
-    faster = in_fastest_format(model, batches, Classification())
+    faster = FastestFormat(batches, model)
 
     def run(network, batches=faster):
         Classification().measure(network, batches)

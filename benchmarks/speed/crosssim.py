@@ -19,7 +19,7 @@ from torch import nn
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
 from aimc_robust.data.batches import split_batches
-from aimc_robust.evaluation.image_format import in_fastest_format
+from aimc_robust.evaluation.image_format import FastestFormat
 from aimc_robust.models.networks.resnet import ResNet
 from aimc_robust.tasks.batches import Batch
 from aimc_robust.tasks.classification import Classification
@@ -43,7 +43,7 @@ def main() -> None:
     if importlib.util.find_spec("simulator") is None:
         sys.exit("CrossSim is not installed; docs/how-to/describe-hardware.md has the command.")
     model, batches = resnet14(), split_batches(images(200, 10), 50)
-    faster = in_fastest_format(model, batches, Classification())  # as `evaluate` does
+    faster = FastestFormat(batches, model)  # as `evaluate` does
     converters = {"rows": 256, "dac": DAC(bits=8, kind="sign-magnitude"), "adc": ADC(bits=8)}
     crossbars = {
         "weight errors": Crossbar("rram-milo2021"),

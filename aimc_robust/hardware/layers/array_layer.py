@@ -27,6 +27,7 @@ from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, r
 # Images are processed in chunks, so that intermediate results stay small: on a CPU in its cache.
 VALUES_PER_CHUNK = 2**20
 VALUES_ON_ACCELERATOR = 2**25  # 128 MiB: smaller ones would leave a GPU idle
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class ArrayLayer(NoisyInputs):
@@ -79,8 +80,15 @@ class ArrayLayer(NoisyInputs):
             if self.find_ranges is not None:
                 self.calibrated = self.find_ranges(self, x)
             values = VALUES_PER_CHUNK if x.device.type == "cpu" else VALUES_ON_ACCELERATOR
-            out = in_chunks(self._compute, x, self.images_of(x, values)).to(x.dtype)
+            out = in_chunks(self._compute, x, self.images_of(x, values), self._layout(x)).to(x.dtype)
         return out if out.ndim == input.ndim else out.squeeze(0)
+
+    def _layout(self, x: Tensor) -> torch.memory_format:
+        """Layout of the outputs for inputs x, as in torch: a model may take a view of them."""
+        layout = CHANNELS_LAST.get(x.ndim)
+        if self.outputs_last or layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+            return torch.contiguous_format
+        return layout
 
     def images_of(self, x: Tensor, values: int) -> int:
         """Number of images whose inputs and outputs are about so many values."""

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from aimc_robust.errors import InputError
 from aimc_robust.hardware.config.crossbar import Crossbar
-from aimc_robust.hardware.layers.array_layer import ArrayLayer
+from aimc_robust.hardware.layers.array_layer import CHANNELS_LAST, ArrayLayer
 from aimc_robust.hardware.layers.bypass_guard import WeightGuard
-from aimc_robust.hardware.layers.in_chunks import CHANNELS_LAST
 from aimc_robust.hardware.layers.own_forward import ArrayGuard
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
 

@@ -57,3 +57,20 @@ def test_the_input_of_a_converter_is_not_modified(memory_format):
     before = x.clone()
     program(nn.Conv2d(3, 4, 3, padding=1), crossbar, strict=False)(x)
     assert torch.equal(x, before)
+
+
+CHANGES = {"turned": lambda x: x.transpose(0, 2), "every other": lambda x: x[::2], "whole": lambda x: x}
+
+
+@pytest.mark.parametrize("chunk", [1, 2**20])
+@pytest.mark.parametrize("layer", [nn.Linear(6, 5), nn.Conv2d(3, 4, 3)], ids=["linear", "convolution"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_outputs_lie_in_memory_as_those_of_torch(monkeypatch, layer, chunk, change, memory_format):
+    monkeypatch.setattr(array_layer, "VALUES_PER_CHUNK", chunk)
+    x = change(torch.randn(5, 3, 5, 6))
+    x = x if memory_format == torch.contiguous_format else x.contiguous(memory_format=memory_format)
+    with torch.no_grad():
+        result, expected = program(layer, Crossbar("ideal", dac=DAC(kind="ideal"), rows=8))(x), layer(x)
+    torch.testing.assert_close(result, expected)
+    assert result.stride() == expected.stride()
