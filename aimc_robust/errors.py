@@ -190,10 +190,8 @@ def warn(message: str) -> None:
     ours = max((number for number, file in enumerate(files) if file.startswith(_PACKAGE)), default=-1)
     outside = (number for number in range(ours + 1, len(files)) if not _is_wrapper(frames[number][0].f_code))
     frame, line = frames[next(outside, len(frames) - 1)]
-    registry, module = (
-        frame.f_globals.setdefault("__warningregistry__", {}),
-        frame.f_globals.get("__name__", "<unknown>"),
-    )
+    names = frame.f_globals
+    registry, module = names.setdefault("__warningregistry__", {}), names.get("__name__", "<unknown>")
     warnings.warn_explicit(message, UserWarning, frame.f_code.co_filename, line, module, registry)
 
 

@@ -40,8 +40,8 @@ def evaluate(
 ) -> Estimate:
     """Estimate the accuracy of a model under a condition, or another metric of its task, with its interval.
 
-    On a CPU, convolutional networks of torchvision, timm and this package, and those of torch's own layers, get images in
-    channels-last format, in which they take less time; losses differ from those of other formats by rounding.
+    On a CPU, convolutional networks of torchvision, timm and this package, and those of torch's own layers, get images
+    in channels-last format, in which they take less time; losses differ from those of other formats by rounding.
 
     Args:
         model: A trained model, or several that were trained with the same recipe: the interval is then over models.
