@@ -40,6 +40,7 @@ def discrepancy(numbers, distribution):
     return float(np.abs(counts - N / 400).max() / (N / 400) ** 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_the_numbers_have_their_distribution(name):
     numbers, distribution = draws(name).ravel(), DISTRIBUTIONS[name][1]

@@ -121,6 +121,7 @@ def test_all_is_put_back_when_a_measurement_fails():
     assert torch.equal(after[3], before[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_training_is_bitwise_the_same_with_and_without_diagnostics(name, tmp_path):
     data, ends = images(48, 0, torch.float32), []

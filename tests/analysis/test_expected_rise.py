@@ -134,6 +134,7 @@ def test_errors_share_their_random_numbers_and_do_not_touch_each_other():
     assert both.total[2] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fraction", "image_spread"), [(1.0, 0.0), (0.0, 3.0), (0.5, 3.0)])
 def test_the_stated_error_is_the_scatter_of_estimates(fraction, image_spread):
     """Synthetic estimates: parts differ by their images, draws within a part by z."""

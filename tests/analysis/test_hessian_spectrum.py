@@ -93,6 +93,7 @@ def test_curvlinops_finds_the_same_eigenvalues_and_vectors_in_float32():
         assert abs(ours @ theirs) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_density_is_that_of_all_eigenvalues_and_a_shifted_one_is_not():
     model, (x, y) = smooth_net(), data()
     exact = np.linalg.eigvalsh(dense_hessian(model, x, y))

@@ -44,6 +44,7 @@ def batches_of_three():
     return [(x[:5], y[:5]), (x[5:17], y[5:17]), (x[17:], y[17:])]
 
 
+@pytest.mark.slow
 def test_the_estimate_is_unbiased_and_a_wrong_diagonal_is_not():
     model, batches = smooth_net(), batches_of_three()
     exact = exact_diagonal(model, batches)
@@ -84,6 +85,7 @@ def test_the_contraction_is_that_of_the_diagonal_for_every_weighting():
     assert found.images.tolist() == [5, 12, 13]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probes", [1, 4])
 def test_the_standard_error_is_the_scatter_of_estimates(probes):
     model = smooth_net()
@@ -97,6 +99,7 @@ def test_the_standard_error_is_the_scatter_of_estimates(probes):
     assert low * scatter < stated < high * scatter
 
 
+@pytest.mark.slow
 def test_the_standard_error_covers_images_that_were_left_out():
     """Parts of a large set scatter by probes and by images; the stated error of a part is that of both."""
     model = smooth_net()
@@ -157,6 +160,7 @@ class _Last(nn.Module):
         return self.inner(x)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_attention_and_recurrent_layers_are_differentiated_twice(name):
     with global_seed(0):

@@ -138,6 +138,7 @@ def test_evaluate_refuses_what_only_a_comparison_knows(table):
         target_tables(["rram-wan2022", table], [0.0], {})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stub_figures")
 def test_the_report_says_how_many_models_it_rests_on(comparison_with_landscape, tmp_path):
     folder = shutil.copytree(comparison_with_landscape, tmp_path / "out")

@@ -29,6 +29,7 @@ def test_every_model_is_documented_and_computes_right_or_is_refused():
             assert difference.startswith("refused: ") or float(difference) < 1e-5, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_row_is_what_the_script_prints(name):
     cells = ROW.findall(row(name))[0][1].split(" | ")

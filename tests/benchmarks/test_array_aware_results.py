@@ -31,6 +31,7 @@ def kept(request, tmp_path_factory):
     return request.param, gather(ComparisonResults.open(folder))
 
 
+@pytest.mark.slow
 def test_rows_are_whole_and_of_the_spec_as_it_is(kept):
     name, content = kept
     ComparisonResults(content.results.folder, load_spec(BENCHMARKS / SPECS[name])).check()

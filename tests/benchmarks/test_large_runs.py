@@ -40,6 +40,7 @@ def test_flops_are_those_of_the_layers():
     assert flops == 2 * (pixels * hidden + hidden * 10)
 
 
+@pytest.mark.slow
 def test_memory_of_an_update_is_that_of_its_tensors():
     script = load_script("speed/memory.py")
     peaks = []

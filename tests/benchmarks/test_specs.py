@@ -42,6 +42,7 @@ def cells(name: str) -> list[PublishedCell]:
     return [cell for row in layout(name).cells(loaded(name).labels) for cell in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spec_loads_at_every_scale_and_says_what_it_reproduces(name):
     spec = loaded(name)

@@ -35,6 +35,7 @@ def test_the_constants_bound_the_losses_of_single_examples(convergence, problem)
     assert convergence.GAMMA < 1.0 / (2.0 * convergence.BETA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 2.0])
 def test_expectations_over_the_perturbation_are_those_of_monte_carlo(problem, sigma):
     w, draws = np.array([1.0, -2.0, 0.5]), 4000

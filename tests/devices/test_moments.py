@@ -45,6 +45,7 @@ def worst(found, card, target, time_s, **settings):
     return float(off.max()), float(off_variance.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "time_s"), CASES)
 def test_the_moments_are_those_of_simulated_cells(name, time_s):
     card = load_card(name)

@@ -21,6 +21,7 @@ from aimc_robust.noise.distributions import Gaussian, Laplace
 WAN = Crossbar("rram-wan2022")
 
 
+@pytest.mark.slow
 def test_the_errors_are_those_of_programmed_chips():
     model, crossbar = net(), Crossbar("rram-wan2022", weight_percentile=0.8)
     clean = prepare(model)[0]

@@ -144,6 +144,7 @@ def test_a_measured_cost_has_the_interval_of_its_chips_and_a_predicted_one_has_n
     assert rank_layers(net(), base, by="predicted")[["cost_low", "cost_high"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_converters_and_read_noise_are_measured_and_jobs_change_nothing():
     options = {
         "chips": 2,

@@ -141,6 +141,7 @@ def test_wrong_fractions_of_stuck_cells_are_found(monkeypatch):
     assert "the fraction of cells stuck low" in failed(changed("rram-milo2021", **STUCK))
 
 
+@pytest.mark.slow
 def test_a_right_implementation_fails_as_often_as_alpha_says():
     alpha, runs = 0.3, 60
     false = sum(

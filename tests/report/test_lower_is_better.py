@@ -177,6 +177,7 @@ def test_an_evaluations_page_speaks_of_perplexities(evaluated, capsys):
     assert all(words in shown for words in ("Perplexity on 80 tokens", "<= 24", f"{row['worst']:#.4g}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "column"), [(0, "accuracy"), (1, "perplexity")])
 def test_a_device_that_beats_digital_weights_is_said_to_be_better(evaluated, number, column):
     folder = evaluated[number]

@@ -85,6 +85,7 @@ def test_accuracies_by_target_and_by_sigma(drawn, methods, targets, name):
         check(drawn[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [1, 8, 16, 60])
 def test_training_curves(drawn, finished_comparison, methods):
     from aimc_robust.experiments.results.comparison import ComparisonResults
@@ -100,6 +101,7 @@ def test_training_curves(drawn, finished_comparison, methods):
     check(drawn[0], height=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [1, 8, 40])
 def test_models_of_an_evaluation(drawn, models):
     shown = content(models, 6)

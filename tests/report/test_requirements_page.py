@@ -48,6 +48,7 @@ def test_rare_faults_are_in_parts_per_million_and_counted(tmp_path, level, text,
     assert level_text(large, row, level) == f"{text} of all devices ({count} of 350,000)"
 
 
+@pytest.mark.slow
 def test_what_was_not_searched_is_said_to_be_ideal(tmp_path):
     fixed = Crossbar("ideal", rows=64, adc=ADC(bits=8))
     _, text = page(tmp_path, "programming-proportional", "read-noise", crossbar=fixed)

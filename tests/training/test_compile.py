@@ -64,11 +64,13 @@ def test_a_compiled_model_is_trained_as_the_plain_one_and_compiles_once(method):
         torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sam", "m-rwp"])
 def test_a_method_compiles_once_under_autocast(name):
     assert compilations(METHODS[name], conv_net(), autocast=True) == 1
 
 
+@pytest.mark.slow
 def test_a_compilation_too_many_would_be_seen():
     class Counts(nn.Sequential):
         calls = 0

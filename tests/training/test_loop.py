@@ -23,6 +23,7 @@ DATA = {"training_set": TRAINING, "validation_set": VALIDATION}
 CONFIG = TrainingConfig(epochs=4, batch_size=32, lr=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_learns_to_read_digits(method):
     result = train(conv_net(), method, CONFIG, **DATA)

@@ -79,6 +79,7 @@ def float16_loop(method, model, scaler, *, updates, clip=None):
     return losses, norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_float16_training_with_a_scaler_and_clipping_lowers_the_loss(method, clip):

@@ -85,6 +85,7 @@ def whole_runs(tmp_path_factory):
 
 
 # After each epoch, and with each method.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "epoch"), [("m-rwp", epoch) for epoch in range(1, EPOCHS + 1)] + [(n, 2) for n in METHODS if n != "m-rwp"]
 )
@@ -121,6 +122,7 @@ LEFT_BEHIND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
 @pytest.mark.parametrize("epoch", [1, 3, EPOCHS])
 def test_a_kill_between_history_and_checkpoint_is_repaired(rest, epoch, whole_runs, tmp_path):

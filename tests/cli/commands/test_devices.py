@@ -44,6 +44,7 @@ def test_a_drift_table_is_shown_row_by_row_and_as_a_band():
     assert "━●━" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")]
 )

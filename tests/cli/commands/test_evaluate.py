@@ -142,6 +142,7 @@ def test_bf16_is_refused_before_anything_runs_where_reads_are_noisy(call, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_example_of_the_issue_runs_to_its_report(call, tmp_path):
     devices = ["--device", "rram-milo2021", "--device", "sonos-agrawal2022", "--times", "0,1h,1d,5d"]
     given = ["--model", "desk_net:build", "--data", "npz:good.npz", "--chips", 3, "--out", tmp_path / "out"]

@@ -1,10 +1,13 @@
 """The terminal's table of an evaluation."""
 
+import pytest
+
 from aimc_robust.cli.views.evaluate import show
 from aimc_robust.report.metric_text import format_value
 from aimc_robust.statistics.primary_metric import PrimaryMetric
 
 
+@pytest.mark.slow
 def test_a_metric_stands_in_the_table_with_its_interval(finished_evaluation, capsys):
     show(finished_evaluation.results)
     lines = capsys.readouterr().out.splitlines()

@@ -510,6 +510,7 @@ def test_an_attribution_is_that_of_attribute(finished_evaluation):
     assert question.chips == 4
 
 
+@pytest.mark.slow
 def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on(files, evaluation_images, tmp_path):
     """A device without error, and one with a compensation only: nothing to blame, nothing to predict for it."""
     devices = ["ideal", '{name = "old", device = "pcm-nandakumar2019", time_s = 86400.0, compensation = ["drift"]}']
@@ -527,6 +528,7 @@ def test_what_cannot_be_explained_is_left_out_with_a_remark_and_the_rest_goes_on
     assert (tmp_path / "out" / "differences.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_prediction_that_was_asked_for_again_stands_once_and_costs_what_it_took(small, evaluation_images, tmp_path):
     folder, (question, models) = tmp_path / "out", small
     for chips in (2, 3):

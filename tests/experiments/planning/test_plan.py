@@ -253,6 +253,7 @@ def test_work_of_the_same_cost_is_of_one_kind_and_other_work_is_not():
     assert len({target_kind(build_target(target)) for target in (*targets, *tables)}) == len(targets) + len(tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "targets"),
     [

@@ -76,6 +76,7 @@ def recommendation(spec_file):
     return folder, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_measurement_is_that_of_the_trained_baseline_on_validation_images(recommendation, spec_file):
     from aimc_robust.data.loading import load_data
 

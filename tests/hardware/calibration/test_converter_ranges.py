@@ -183,6 +183,7 @@ def test_ranges_depend_neither_on_the_batches_of_the_inputs_nor_on_their_order(p
             assert other[name].outputs[0] == pytest.approx(ranges.outputs[0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
 @pytest.mark.parametrize("split", [1, 2, 50])
 def test_quantiles_of_many_values_err_by_a_thousandth_at_most_and_those_of_few_are_exact(split, scale):

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 from support.for_each import for_each
@@ -89,6 +90,7 @@ def test_they_are_drawn_once_per_chip_and_frozen():
     assert not torch.equal(numbers(chip=1), numbers(chip=1, chip_seed=1))
 
 
+@pytest.mark.slow
 def test_the_spread_over_chips_is_the_stated_one():
     # A column current of 0.4 of full scale; gain alone, offset alone, linearity alone.
     model = nn.Linear(1, 4, bias=False).double().requires_grad_(False)

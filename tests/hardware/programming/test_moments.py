@@ -62,6 +62,7 @@ def worst(found, chips):
     return float(apart.max()), float(((found.variance - variance).abs() / error).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_moments_are_those_of_many_chips(name):
     crossbar, time_s = CASES[name], TIME_S.get(name, 0.0)

@@ -55,6 +55,7 @@ def test_a_device_curve_spans_the_limits_and_follows_the_card():
     np.testing.assert_allclose(std.numpy(), oracle.numpy(), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.drawn_figures
 def test_all_files_are_the_same_bytes_for_any_number_of_processes(finished_comparison, monkeypatch):
     found = []

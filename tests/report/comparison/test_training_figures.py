@@ -49,6 +49,7 @@ def checkpoints(folder):
     return {path.parent.name: read_checkpoint(path)[1]["weights"] for path in paths}
 
 
+@pytest.mark.slow
 def test_models_and_their_evaluations_are_bitwise_those_of_a_comparison_without_diagnostics(
     comparison_with_diagnostics, finished_comparison
 ):

@@ -129,6 +129,7 @@ def beyond_noise(variance):
     return f"{math.sqrt(variance):.2f}" if variance >= 0 else f"negative (variance {variance:.2g})"
 
 
+@pytest.mark.slow
 def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
     expected, short, estimates = [], [], EvaluationResults.open(folder).estimates()
     for r in frame(folder, "summary").to_dict("records"):

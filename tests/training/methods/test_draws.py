@@ -50,6 +50,7 @@ DISTRIBUTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "scale"),
     [(name, "filter_max") for name in DISTRIBUTIONS]
