@@ -19,9 +19,9 @@ UNSUPPORTED = pytest.mark.skipif(
 )
 
 
-def run(files, marks):
+def run(files):
     """Return how many tests pass on a simulated accelerator; all have to."""
-    options = ["-n0", "-m", marks, "--accelerator", "simulated", "-p", "no:cacheprovider"]
+    options = ["-n0", "-m", "gpu", "--accelerator", "simulated", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *map(str, files)],
         cwd=TESTS.parent,
@@ -33,18 +33,13 @@ def run(files, marks):
     return int(re.search(r"(\d+) passed", done.stdout)[1])
 
 
-@UNSUPPORTED
-def test_updates_and_chips_on_a_simulated_accelerator():
-    assert run([TESTS / "accelerator"], "gpu and not slow") > 60
-
-
 @pytest.mark.slow
 @UNSUPPORTED
 def test_all_that_runs_on_a_gpu_runs_on_a_simulated_accelerator():
     files = [
         path for path in TESTS.rglob("test_*.py") if re.search(r"^def test.*\baccelerator\)", path.read_text(), re.M)
     ]
-    assert run(sorted(files), "gpu") > 110
+    assert run(sorted(files)) > 110
 
 
 def test_the_device_is_registered_in_no_other_process():

@@ -28,6 +28,7 @@ def test_every_spec_is_listed_once_with_what_it_reproduces_its_cost_and_its_stat
         assert re.search(rf"(Table|Figs?\.) (.*[ ,])?{number}\b", what), (what, number)
 
 
+@pytest.mark.slow
 def test_the_number_of_models_that_sharing_leaves_is_the_specs_own(text):
     named, different = (int(n) for n in re.search(r"name (\d+) models, of which (\d+) are different", text).groups())
     specs = [loaded(name) for name in NAMES]

@@ -46,6 +46,7 @@ def stored_ranges(folder):
     return json.loads(next(folder.glob("runs/array-aware*/ranges.json")).read_text())
 
 
+@pytest.mark.slow
 def test_ranges_are_those_of_the_selected_epoch_where_the_converters_fit(compared):
     run = compared / "runs" / "array-aware-seed0"
     ranges = stored_ranges(compared)

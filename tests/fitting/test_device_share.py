@@ -15,6 +15,7 @@ def fit(rows, **options):
     return fit_card(rows, name="found", drift="none", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
 @pytest.mark.parametrize("options", [{}, {"fixed": True}, {"reads": 3}, {"unbalanced": True}], ids=str)
 def test_a_known_share_is_found(share, options):

@@ -45,6 +45,7 @@ def test_an_offset_that_is_small_is_no_warning():
     assert not any("off their targets" in warning for warning in found.warnings)
 
 
+@pytest.mark.slow
 def test_p_values_of_right_fits_are_spread_evenly():
     p = [
         (good.p_distance, good.p_anderson, good.p_law)

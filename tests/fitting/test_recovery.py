@@ -120,6 +120,7 @@ def test_a_power_law_counts_time_from_the_earliest_measurement():
     assert found.goodness.p_times > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "times_s"),
     [("rram-wan2022-drift", (1.0, 86400.0, 172800.0)), ("sonos-agrawal2022", (0.0, 86400.0, 432000.0))],

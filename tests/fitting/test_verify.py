@@ -19,6 +19,7 @@ CELLS = 500
 PROGRAM = sys.modules["aimc_robust.hardware.program"]  # the module; the package's attribute is its function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", card_names())
 def test_every_card_of_the_library_is_verified(name):
     verdict = verify_card(name, cells=CELLS)

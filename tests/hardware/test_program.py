@@ -132,6 +132,7 @@ def test_two_devices_meet_the_same_chip():
     assert abs(float(torch.corrcoef(torch.stack([other.flatten(), milo.flatten()]))[0, 1])) < 4.0 / 1600**0.5
 
 
+@pytest.mark.slow
 def test_another_process_programs_the_same_chip(other_process):
     assert other_process["chip"] == digest(program(small_model(), MILO, chip=3))
 

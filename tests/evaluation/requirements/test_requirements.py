@@ -135,6 +135,7 @@ def test_every_quantity_of_a_net_has_a_level(of_net):
     json.dumps(of_net.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_second_order_says_about_what_chips_say(of_net):
     rows = of_net.table.set_index("quantity")
     for name in ("programming-proportional", "programming-curve", "read-noise"):

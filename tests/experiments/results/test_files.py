@@ -181,6 +181,7 @@ def damage(path):
     write(path, [["nothing"]] if path.suffix == ".jsonl" else "nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "advice", "deleted"),
     [

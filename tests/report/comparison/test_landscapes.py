@@ -61,6 +61,7 @@ def test_a_place_where_one_model_overflowed_has_no_mean(gathered):
     assert math.isnan(nothing.flat_percent)
 
 
+@pytest.mark.slow
 @pytest.mark.drawn_figures
 @pytest.mark.parametrize("methods", [1, 3, 7])
 def test_there_is_a_panel_for_each_method(methods):

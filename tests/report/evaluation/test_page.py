@@ -152,6 +152,7 @@ def test_every_accuracy_of_the_page_is_the_summary(folder, page, markdown):
     assert markdown[0][1:] == short
 
 
+@pytest.mark.slow
 def test_every_difference_of_the_page_is_in_the_table(folder, page, markdown):
     expected = []
     for r in frame(folder, "differences").to_dict("records"):

@@ -64,6 +64,7 @@ def test_what_a_trial_raises_is_raised_after_the_others_are_done(tmp_path):
     assert pids[0] == pids[1] != os.getpid()  # a worker lives for many trials
 
 
+@pytest.mark.slow
 def test_after_three_trials_that_raise_no_further_one_begins(tmp_path):
     heard, trials = RecordedProgress(), [*SGD, *MIXED]
     with pytest.raises(WorkerError, match=r"sgd-seed0.*KeyError.*'a key'"):
