@@ -116,12 +116,12 @@ class ArrayLayer(NoisyInputs):
         for bank, factor in enumerate(self.factors):
             matrix = self.signed_states(bank)
             for tile in range(len(self.tiles)):
-                numbers, step, offset = self._read_array(rows, matrix, bank, tile)
+                read = self._read_array(rows, matrix, bank, tile)
                 if total is None:
-                    total, unit = numbers, factor * step
+                    total, unit = read.numbers, factor * read.step
                 else:
-                    total = total.add_(numbers, alpha=factor * step / unit)
-                shift += factor * offset
+                    total = total.add_(read.numbers, alpha=factor * read.step / unit)
+                shift += factor * read.shift
         assert total is not None
         if self.offset:
             ones = torch.ones_like(matrix[: self.groups])  # one sum for all outputs of a group
