@@ -1,7 +1,7 @@
 """Aims: 8-bit converters and 256-row arrays cost at most 1.4 x plain torch inference, read noise 2.2 x, both 3.5 x.
 
 Wall time with two threads, nothing beside it, medians of three rounds of several runs on an AVX2 CPU whose two threads
-share a core: 1.21 to 1.42 x and 1.87 to 2.14 x (reached), and 3.41 to 4.01 x; plain torch takes 0.78 to 0.91 x with
+share a core: 1.21 to 1.51 x, 1.87 to 2.14 x (reached) and 3.41 to 4.17 x; plain torch takes 0.78 to 0.91 x with
 the images as `evaluate` gives them (channels last).
 What is left: two convolutions of each array (the current and its variance) take 1.9 x by themselves, normal numbers
 0.9 x (a table of them and their bits, half each), converters and layouts in memory the rest.

@@ -1,7 +1,7 @@
 """Aims: on the same work as CrossSim, weight errors are at least 12 x faster, converters and arrays 10 x.
 
-Both are reached: medians of 3 with two threads, in two runs, are 15.2 and 18.9 x, and 13.8 and 11.3 x (single rounds: 15.0
-to 21.9, and 10.4 to 15.8).
+Both are reached: medians of 3 with two threads, in two runs, are 15.2 and 18.9 x, and 13.8 and 11.3 x (single
+rounds: 15.0 to 21.9, and 10.4 to 15.8).
 
     python benchmarks/speed/crosssim.py
 
