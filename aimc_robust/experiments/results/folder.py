@@ -94,12 +94,12 @@ class ResultsFolder(ABC, Generic[Spec]):
             ) from None
 
     def check(self) -> None:
-        """Raise ResultsError unless the folder is new or holds results of the same spec."""
+        """Raise ResultsError unless the folder is new or holds results that the spec continues."""
         stored = self._stored_spec(self.folder)
         if stored is None:
             check_runs(self.folder, self.spec)
             return
-        differences = stored.differences(self.spec)
+        differences = self.spec.differences_to_continue(stored)
         if differences:
             raise ResultsError(
                 f"{self.folder} holds the results of another spec, or of device cards, files or code that have "

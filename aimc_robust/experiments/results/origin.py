@@ -18,7 +18,7 @@ def record_spec(run_folder: Path, spec: ExperimentSpec) -> None:
     """Note in a run folder which spec the run belongs to, unless it is noted."""
     origin = _read(run_folder)
     if origin["spec"] is None:
-        _write(run_folder, origin | {"spec": fingerprint(spec.identity())})
+        _write(run_folder, origin | {"spec": fingerprint(spec.run_identity())})
 
 
 def bind_weights(run_folder: Path, name: str, weights: str, *, has_rows: bool) -> None:
@@ -70,7 +70,7 @@ def check_runs(folder: Path, spec: ExperimentSpec) -> None:
     """
     for run_folder in sorted((folder / "runs").glob("*")):
         has_rows = any((run_folder / name).exists() for name in (EVALUATIONS, LANDSCAPE))
-        if has_rows and _read(run_folder)["spec"] != fingerprint(spec.identity()):
+        if has_rows and _read(run_folder)["spec"] != fingerprint(spec.run_identity()):
             raise ResultsError(
                 f"{folder} has no {QUESTION}, and {run_folder} holds rows of another spec or of an unknown one; "
                 "restore the file, or give --out another folder."

@@ -89,6 +89,14 @@ class ExperimentSpec(StrictModel):
         """Return the dotted keys of `identity` that differ, each with both values if these are short."""
         return list(_differences(self.identity(), other.identity()))
 
+    def run_identity(self) -> dict[str, Any]:
+        """Return what must be equal for the rows of one model to be continued, as plain values."""
+        return self.identity()
+
+    def differences_to_continue(self, stored: ExperimentSpec) -> list[str]:
+        """Return what keeps the results of the spec `stored` from being continued, see `differences`."""
+        return stored.differences(self)
+
     @property
     def labels(self) -> list[str]:
         """Labels of the models, each once, in order."""

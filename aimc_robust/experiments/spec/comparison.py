@@ -231,3 +231,13 @@ class ComparisonSpec(ExperimentSpec):
             if getattr(augmentation, key) != fields[key].default
         }
         return values
+
+    def run_identity(self) -> dict[str, Any]:
+        """Return `identity` without the training seeds: how many models there are changes none of them."""
+        return {key: value for key, value in self.identity().items() if key != "train_seeds"}
+
+    def differences_to_continue(self, stored: ExperimentSpec) -> list[str]:
+        """Return what keeps the results of the spec `stored` from being continued; more training seeds do not."""
+        if isinstance(stored, ComparisonSpec) and set(stored.train_seeds) <= set(self.train_seeds):
+            stored = stored.model_copy(update={"train_seeds": self.train_seeds})
+        return stored.differences(self)
