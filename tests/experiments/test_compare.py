@@ -96,6 +96,20 @@ def test_missing_chips_are_added_to_those_that_are_there(run, write_spec, compar
     assert rows_of(comparison_copy).equals(rows_of(finished_comparison))
 
 
+def test_further_seeds_are_trained_beside_those_that_are_there(run, write_quick_spec, tmp_path):
+    seeds = "train_seeds = [0, 1]"
+    run(write_quick_spec((seeds, "train_seeds = [1]")))
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file()}
+    run(write_quick_spec())
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    run(write_quick_spec(name="whole.toml"), tmp_path / "whole")
+    assert rows_of(tmp_path / "out").equals(rows_of(tmp_path / "whole"))
+    (tmp_path / "out" / "question.json").unlink()
+    assert not run(write_quick_spec()).failed
+    with pytest.raises(ResultsError, match=r"train_seeds: \[0, 1\] and \[1\]"):
+        run(write_quick_spec((seeds, "train_seeds = [1]")))
+
+
 def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_path):
     path = write_quick_spec(("[methods.sgd]", '[methods.sgd]\n[methods.wild]\nkind = "rwp"\nsigma = 1e39'))
     outcome = run(path)
