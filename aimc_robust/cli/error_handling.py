@@ -22,7 +22,6 @@ from aimc_robust.errors import PROBLEM, AimcError, InputError, exits_as_errors, 
 EXIT_UNEXPECTED, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 3, 130, 141
 RESUMABLE_COMMANDS = ("compare", "evaluate", "recommend")
 IGNORED_AFTER_CTRL_C_S = 10.0
-COMMANDS_WITH_URLS = ("compare", "report")
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path has one slash of a URL's two
 
 Arguments = ParamSpec("Arguments")
@@ -48,8 +47,7 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
         try:
             with warnings.catch_warnings(), _interruption_as_keyboard_interrupt(), exits_as_errors():
                 warnings.showwarning = _show_warning
-                if command.__name__ not in COMMANDS_WITH_URLS:
-                    _refuse_urls(kwargs.values())
+                _refuse_urls(kwargs.values())
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             hint = " Run the same command again to continue." if command.__name__ in RESUMABLE_COMMANDS else ""
@@ -74,13 +72,14 @@ def handle_errors(command: Callable[Arguments, None]) -> Callable[Arguments, Non
 
 
 def _refuse_urls(values: Iterable[object]) -> None:
+    """Raise InputError for a URL where a path is expected. What may be either comes as text."""
     for value in values:
         for path in value if isinstance(value, list | tuple) else (value,):
             if isinstance(path, Path) and URL.match(str(path)):
                 url = URL.sub(r"\g<0>/", str(path))
                 raise InputError(
-                    f"expected a path of this machine, got the URL {url}; only compare and report take an object "
-                    "store. Copy its files first, for example with aws s3 sync."
+                    f"expected a path of this machine, got the URL {url}; only results of a comparison may be in an "
+                    "object store. Copy its files first, for example with aws s3 sync."
                 )
 
 

@@ -11,42 +11,13 @@ import fsspec
 import pandas as pd
 import pytest
 from support.command_line import invoke
-from support.object_stores import free_port, memory_store, s3_server
+from support.object_stores import free_port, machine, s3_server
 
 from aimc_robust.experiments.callbacks.uploads import Uploads
-from aimc_robust.experiments.execution import trial_runner
 from aimc_robust.experiments.results.remote_folder import WRITER
-from aimc_robust.io import object_store
 from aimc_robust.io.object_store import ObjectStore
 
 NEEDS_S3 = "needs s3fs and moto[server], of the extra [test]"
-
-
-@pytest.fixture
-def url(monkeypatch):
-    monkeypatch.setattr(object_store, "WAITS_S", (0.0,))
-    with memory_store() as url:
-        yield url
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Names of the trials that are trained from here on, each as often as it is."""
-    names, train = [], trial_runner.train
-
-    def recorded(*args, folder, fabric, **options):
-        if fabric is not None:  # else it is finished, and loaded
-            names.append(folder.name)
-        return train(*args, folder=folder, fabric=fabric, **options)
-
-    monkeypatch.setattr(trial_runner, "train", recorded)
-    return names
-
-
-def machine(tmp_path, name):
-    """An empty current folder of another machine."""
-    (tmp_path / name).mkdir()
-    return tmp_path / name
 
 
 def test_another_machine_goes_on_and_trains_nothing_twice(write_quick_spec, url, tmp_path, trained, monkeypatch):

@@ -55,3 +55,9 @@ def s3_server(port):
     finally:
         server.kill()
         server.wait()
+
+
+def machine(tmp_path, name):
+    """An empty current folder of another machine."""
+    (tmp_path / name).mkdir()
+    return tmp_path / name

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.commands.compare import Accelerator, Out, Overrides, Scale, Spec, result_folders
+from aimc_robust.cli.commands.compare import Accelerator, Overrides, Scale, Spec
+from aimc_robust.cli.results_location import Out, result_folders, writing
+from aimc_robust.io.object_store import is_url
 
 
 def analyze(
@@ -59,14 +61,16 @@ def analyze(
         steps=steps,
         probes=probes,
     )
-    with timing_status() as update_status:
-        rows = analyze_comparison(
-            comparison,
-            folder,
-            settings,
-            data_folder=spec.parent,
-            device=Machine(accelerator=accelerator).device,
-            on_status=update_status,
-        )
-    show(rows)
-    typer.echo(f"report: {write_report(folder)}")
+    with writing(str(folder) if out is None else out) as results:
+        with timing_status() as update_status:
+            rows = analyze_comparison(
+                comparison,
+                results,
+                settings,
+                data_folder=spec.parent,
+                device=Machine(accelerator=accelerator).device,
+                on_status=update_status,
+            )
+        show(rows)
+        report = write_report(results)
+    typer.echo(f"report: {report}{f', also in {out}' if is_url(out or '') else ''}")

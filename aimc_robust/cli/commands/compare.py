@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aimc_robust.cli.error_handling import EXIT_SOME_FAILED
+from aimc_robust.cli.results_location import Models, Out, result_folders
 from aimc_robust.errors import InputError, require_known
 from aimc_robust.io.object_store import is_url
 
 if TYPE_CHECKING:
     from aimc_robust.experiments.execution.engines.base import Engine
-
-RESULTS = Path("results")  # default parent of results folders
-MODEL_CACHE = RESULTS / "models"
 
 Spec = Annotated[Path, typer.Argument(help="The spec: a TOML file with data, model, methods and targets.")]
 Scale = Annotated[
@@ -27,42 +24,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as training.epochs=2. Repeatable."),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results and report.", show_default="results/<name of the spec>[-<scale>]"),
-]
-Models = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of trained models that several comparisons share.",
-        show_default="results/models; none if --out is given",
-    ),
-]
-OutOrUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR|URL",
-        help="Folder for results and report, or an object store such as s3://bucket/path.",
-        show_default="results/<name of the spec>[-<scale>]",
-    ),
-]
-ModelsOrUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR|URL",
-        help="Folder of trained models that several comparisons share, or an object store.",
-        show_default="results/models; none if --out is given",
-    ),
-]
 Accelerator = Annotated[str, typer.Option(help="Device type: cpu, gpu, ..., or auto for the best available.")]
 
 
 def compare(
     spec: Spec,
-    out: OutOrUrl = None,
+    out: Out = None,
     scale: Scale = None,
     overrides: Overrides = None,
-    models: ModelsOrUrl = None,
+    models: Models = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of trials to run at a time; they share cores and GPUs.")
     ] = None,
@@ -115,7 +85,7 @@ def compare(
     name = str(read_spec(spec, scale=scale, overrides=values).get("name"))
     if (is_url(out or "") or is_url(models or "")) and devices * nodes > 1:
         raise InputError("a URL as --out or --models needs one process for each model; give folders, or --devices 1.")
-    folder, model_cache = result_folders(name, scale, *map(local_folder, (out, models)))
+    folder, model_cache = result_folders(name, scale, out, models)
     trial_engine = _build_engine(engine, jobs, threads, ray_address, cpus, gpus)
     from aimc_robust.cli.progress_display import progress_display
     from aimc_robust.experiments.callbacks.progress import ExperimentProgress
@@ -146,20 +116,6 @@ def compare(
             f"failed: {', '.join(failed)}. See the report for the reasons; --retry-failed runs them again.", err=True
         )
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def result_folders(name: str, scale: str | None, out: Path | None, models: Path | None) -> tuple[Path, Path | None]:
-    """Return the results folder, and the folder of shared trained models or None, for the options of these names."""
-    if out is not None:
-        return out, models
-    return RESULTS / (name if scale is None else f"{name}-{scale}"), models or MODEL_CACHE
-
-
-def local_folder(argument: str | None) -> Path | None:
-    """Return the folder that an option names; for a URL, the one where this machine has its copy."""
-    if argument is None or not is_url(argument):
-        return None if argument is None else Path(argument)
-    return RESULTS / "copies" / re.sub(r"[^A-Za-z0-9.]+", "-", argument).strip("-.")
 
 
 def _parse_part(text: str) -> tuple[int, int]:

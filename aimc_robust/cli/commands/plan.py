@@ -1,12 +1,13 @@
 """The command `plan`: what of a comparison is done, and the cost of the pending trials."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.commands.compare import Accelerator, Models, Out, Overrides, Scale, Spec, result_folders
+from aimc_robust.cli.commands.compare import Accelerator, Overrides, Scale, Spec
+from aimc_robust.cli.results_location import Models, Out, reading, result_folders
 from aimc_robust.errors import InputError
+from aimc_robust.io.object_store import is_url
 
 
 def plan(
@@ -22,8 +23,8 @@ def plan(
         typer.Option(metavar="POINTS", help="Tell how many training seeds settle a difference of so many points."),
     ] = None,
     pilot: Annotated[
-        Path | None,
-        typer.Option(help="Results whose spread --settle uses. Default: those of SPEC."),
+        str | None,
+        typer.Option(metavar="DIR|URL", help="Results whose spread --settle uses. Default: those of SPEC."),
     ] = None,
 ) -> None:
     """List the trials of SPEC with their state, and estimate time and disk space of the pending ones on this machine.
@@ -37,20 +38,27 @@ def plan(
     """
     from aimc_robust.cli.views.plan import show, show_seeds, timing_status
     from aimc_robust.experiments.planning.plan import plan as plan_comparison
+    from aimc_robust.experiments.results.comparison import ComparisonResults
+    from aimc_robust.experiments.results.remote_models import fetch_models
+    from aimc_robust.experiments.spec.files import with_file_digests
     from aimc_robust.experiments.spec.loading import load_spec
     from aimc_robust.training.fabric import Machine
 
     comparison = load_spec(spec, scale=scale, overrides=overrides or [])
     folder, model_cache = result_folders(comparison.name, scale, out, models)
+    location = str(folder) if out is None else out
     if settle is not None:
-        show_seeds(comparison, folder if pilot is None else pilot, settle)
+        with reading(location if pilot is None else pilot) as results:
+            show_seeds(comparison, results, settle)
         return
     if pilot is not None:
         raise InputError("--pilot belongs to --settle; give the difference to settle, such as --settle 1.0.")
-    with timing_status() as update_status:
+    with reading(location, weights=True, may_be_empty=True) as results, timing_status() as update_status:
+        if models is not None and model_cache is not None and is_url(models):
+            fetch_models(models, model_cache, ComparisonResults(results, with_file_digests(comparison, spec.parent)))
         result = plan_comparison(
             comparison,
-            folder,
+            results,
             data_folder=spec.parent,
             model_cache=model_cache,
             machine=Machine(accelerator=accelerator),

@@ -1,11 +1,12 @@
 """The commands on results folders: `report`, `merge` and `pack`."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.results_location import reading, writing
 from aimc_robust.io.object_store import is_url
 
 
@@ -22,9 +23,9 @@ def report(
 
     Example: aimc-robust report results/quickstart
     """
-    from aimc_robust.experiments.results.remote_folder import fetched
+    from aimc_robust.experiments.results.remote_folder import fetched_and_sent
 
-    with fetched(folder) if is_url(folder) else nullcontext(Path(folder)) as local:
+    with fetched_and_sent(folder) if is_url(folder) else nullcontext(Path(folder)) as local:
         page = _write_report(local)
     typer.echo(f"report: {f'{folder}/{page.name}' if is_url(folder) else page}")
 
@@ -46,9 +47,15 @@ def _write_report(folder: Path) -> Path:
 
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR DIR...", help="Results folders of the same comparison.")
+        list[str],
+        typer.Argument(metavar="DIR|URL DIR|URL...", help="Results folders of the same comparison, or object stores."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the merged results: a new one, or one of those given.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|URL", help="Folder or object store for the merged results: a new one, or one of those given."
+        ),
+    ],
 ) -> None:
     """Merge results of the same comparison from several machines, and write their tables and report.
 
@@ -60,16 +67,24 @@ def merge(
     from aimc_robust.experiments.results.merge import merge as merge_folders
     from aimc_robust.report.write import write_report
 
-    merged = merge_folders(folders, out)
+    with ExitStack() as stack:
+        opened = {folder: stack.enter_context(writing(folder)) for folder in dict.fromkeys(folders)}
+        if out not in opened:
+            opened[out] = stack.enter_context(writing(out, may_be_empty=True))
+        merged = merge_folders([opened[folder] for folder in folders], opened[out])
+        report = write_report(opened[out])
     typer.echo(
         f"{merged.finished} of {len(merged.results.trials)} models trained"
         f"{f', {merged.unfinished} started or failed' if merged.unfinished else ''}; {merged.rows} evaluation rows."
     )
-    typer.echo(f"report: {write_report(out)}")
+    typer.echo(f"report: {report}{f', also in {out}' if is_url(out) else ''}")
 
 
 def pack(
-    folder: Annotated[Path, typer.Argument(help="Results folder of `compare`, with its report.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER|URL", help="Results folder of `compare`, with its report, or an object store."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write, such as benchmarks/results/NAME.")],
 ) -> None:
     """Copy spec, environment, summary and report of FOLDER, with all rows in one compressed file.
@@ -80,4 +95,5 @@ def pack(
     """
     from aimc_robust.experiments.results.archive import pack as pack_folder
 
-    typer.echo(f"rows: {pack_folder(folder, out)}")
+    with reading(folder) as local:
+        typer.echo(f"rows: {pack_folder(local, out)}")

@@ -11,7 +11,7 @@ from aimc_robust.errors import ResultsError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.remote_folder import RemoteFolder
-from aimc_robust.experiments.results.remote_models import RemoteModels
+from aimc_robust.experiments.results.remote_models import RemoteModels, fetch_models
 from aimc_robust.experiments.results.trial import Trial
 from aimc_robust.io.atomic import Row
 
@@ -70,9 +70,7 @@ def uploads(
         folder = None if out_url is None else stack.enter_context(RemoteFolder(out_url, results.folder))
         models = None
         if models_url is not None and model_cache is not None:
-            models = RemoteModels(models_url, model_cache)
-            pending = [trial for trial in results.trials if not results.is_evaluated(trial)]
-            models.fetch(results.spec.recipe(trial.model, trial.train_seed) for trial in pending)
+            models = fetch_models(models_url, model_cache, results)
         callbacks = Uploads(results, folder, models)
         try:
             yield callbacks

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -162,25 +162,48 @@ class RemoteFolder:
                 self._sign(store, held=True)
 
 
+def require_results(url: str) -> None:
+    """Raise InputError if there are no results at `url`."""
+    _require_results(url, ObjectStore(url).names())
+
+
 @contextmanager
-def fetched(url: str) -> Iterator[Path]:
-    """Yield a temporary copy of a results folder without weights; send what the block adds to it, such as a report.
+def fetched(url: str, *, weights: bool = False, may_be_empty: bool = False) -> Iterator[Path]:
+    """Yield a temporary copy of a results folder.
+
+    Args:
+        url: The object store.
+        weights: Whether the copy has weights and states of trainings too.
+        may_be_empty: Whether a store without results gives an empty folder.
 
     Raises:
         InputError: if there are no results at `url`.
     """
     store = ObjectStore(url)
-    names = [name for name in store.names() if not name.endswith(".safetensors") and Path(name).name[0] != "."]
-    if QUESTION not in names:
-        raise InputError(f"{url} holds no results (no {QUESTION}); give the --out of a `compare`.")
+    names = [name for name in store.names() if Path(name).name[0] != "."]
+    if not may_be_empty:
+        _require_results(url, names)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "results")
-        store.download(names, folder)
-        before = {name: _signature(folder / name) for name in names}
+        folder.mkdir()
+        store.download([name for name in names if weights or not name.endswith(".safetensors")], folder)
         yield folder
-        after = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        changed = [name for name in after if before.get(name) != _signature(folder / name)]
-        store.upload(folder, [name for name in changed if Path(name).name[0] != "."])
+
+
+@contextmanager
+def fetched_and_sent(url: str) -> Iterator[Path]:
+    """Yield a temporary copy without weights, see `fetched`; send what the block adds to it, such as a report."""
+    with fetched(url) as folder:
+        before = {path: _signature(path) for path in folder.rglob("*")}
+        yield folder
+        after = sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+        changed = [path for path in after if before.get(path) != _signature(path)]
+        ObjectStore(url).upload(folder, [path.relative_to(folder).as_posix() for path in changed])
+
+
+def _require_results(url: str, names: Sequence[str]) -> None:
+    if QUESTION not in names:
+        raise InputError(f"{url} holds no results (no {QUESTION}); give the --out of a `compare`.")
 
 
 def _stored_writer(store: ObjectStore) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.io.object_store import ObjectStore
 from aimc_robust.training.resumption import FINISHED, UNFINISHED
 
@@ -43,3 +44,11 @@ class RemoteModels:
             self.store.upload(self.cache, [f"{recipe}/{FINISHED}"])
             self.store.remove([f"{recipe}/{UNFINISHED}"])
             self._finished.add(recipe)
+
+
+def fetch_models(url: str, cache: Path, results: ComparisonResults) -> RemoteModels:
+    """Return the models at `url`, after fetching those that the pending trials of a comparison need."""
+    models = RemoteModels(url, cache)
+    pending = [trial for trial in results.trials if not results.is_evaluated(trial)]
+    models.fetch(results.spec.recipe(trial.model, trial.train_seed) for trial in pending)
+    return models

@@ -5,21 +5,12 @@ import os
 import time
 
 import pytest
-from support.object_stores import memory_store
 
 from aimc_robust.errors import InputError, ResultsError
 from aimc_robust.experiments.results import remote_folder
-from aimc_robust.experiments.results.remote_folder import WRITER, RemoteFolder, fetched
+from aimc_robust.experiments.results.remote_folder import WRITER, RemoteFolder, fetched, fetched_and_sent
 from aimc_robust.experiments.results.remote_models import RemoteModels
-from aimc_robust.io import object_store
 from aimc_robust.io.object_store import ObjectStore
-
-
-@pytest.fixture
-def url(monkeypatch):
-    monkeypatch.setattr(object_store, "WAITS_S", (0.0,))
-    with memory_store() as url:
-        yield url
 
 
 def fill(folder, **files):
@@ -183,7 +174,7 @@ def test_a_process_gives_signs_of_life(url, tmp_path, monkeypatch):
 def test_a_report_needs_no_weights_and_is_sent_back(url, tmp_path):
     with RemoteFolder(url, tmp_path / "a"):
         fill(tmp_path / "a", question_json="{}", **{"runs__x__checkpoint.safetensors": "w", "runs__x__rows": "1"})
-    with fetched(url) as folder:
+    with fetched_and_sent(url) as folder:
         assert content(folder) == {"question.json": "{}", "runs/x/rows": "1"}
         fill(folder, report="new")
     assert ObjectStore(url).read("report") == b"new"
