@@ -7,10 +7,17 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import distributed, multiprocessing
 
 PATIENCE_S = 60  # a deadlock fails a test instead of hanging it
+
+
+def on_processes(*sizes: int) -> pytest.MarkDecorator:
+    """Run a test with `workers` of each of these sizes; more than two processes on two cores are slow."""
+    sized = [pytest.param(size, marks=pytest.mark.slow if size > 2 else ()) for size in sizes]
+    return pytest.mark.parametrize("workers", sized, indirect=True, scope="session", ids="{} processes".format)
 
 
 class Workers:

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+from support.processes import on_processes
 from support.training_examples import conv_net, digits, gradients_of, state_of
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -21,11 +22,6 @@ from aimc_robust.training.methods.ramp import Ramp
 from aimc_robust.training.methods.rwp import RWP, MixedRWP
 from aimc_robust.training.methods.sam import SAM, AdaptiveSAM
 from aimc_robust.training.methods.sgd import SGD
-
-SIZES = pytest.mark.parametrize(
-    "workers", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True, scope="session", ids="{} processes".format
-)
-pytestmark = SIZES
 
 LOSS = nn.CrossEntropyLoss()
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -136,21 +132,25 @@ def check(workers, method, oracle=None, *, ddp=None, **options):
             torch.testing.assert_close(weight, alone[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@on_processes(2, 4)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_workers_make_the_updates_of_one_process(workers, method):
     check(workers, method)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_weights_that_some_worker_leaves_unused_are_no_trouble(workers, method):
     check(workers, method, ddp={"find_unused_parameters": True}, sort=True)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_gradients_may_be_views_of_the_buckets(workers, method):
     check(workers, method, ddp={"gradient_as_bucket_view": True})
 
 
+@on_processes(2)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_the_users_own_no_sync_is_respected(workers, method):
     check(workers, method, accumulate=2)
@@ -159,12 +159,14 @@ def test_the_users_own_no_sync_is_respected(workers, method):
 OF_ANY_MODEL = {name: method for name, method in METHODS.items() if name != "learned ranges"}
 
 
+@on_processes(2)
 @pytest.mark.parametrize("method", OF_ANY_MODEL.values(), ids=OF_ANY_MODEL)
 def test_a_bf16_loop_runs(workers, method):
     for weights in workers(train_autocast, method):
         assert all(weight.isfinite().all() for weight in weights.values())
 
 
+@on_processes(2, 4)
 def test_random_perturbations_per_worker_are_drawn_by_rank(workers):
     batches = update_batches(SGD(), 6, workers.size)
     noisy = [gradient_at_noise(part_of(batches, rank)[0], rank, step=7) for rank in range(workers.size)]
@@ -173,6 +175,7 @@ def test_random_perturbations_per_worker_are_drawn_by_rank(workers):
             torch.testing.assert_close(gradient, sum(own[name] for own in noisy) / workers.size, **CLOSE)
 
 
+@on_processes(2, 4)
 def test_every_worker_has_the_same_chip_and_its_own_read_noise(workers):
     """Workers that read the same batch get the mean of the gradients under two draws of read noise."""
     first, second, *_ = workers(gradient_before_averaging, ArrayAware(ARRAYS.replace(read_noise=True)))
@@ -182,6 +185,7 @@ def test_every_worker_has_the_same_chip_and_its_own_read_noise(workers):
         assert not torch.equal(gradient, second[name]), name
 
 
+@on_processes(2, 4)
 def test_the_gains_of_folded_batchnorms_are_those_of_the_first_worker(workers):
     first, second, *_ = workers(gains, ArrayAware(ARRAYS))
     assert torch.equal(first, second)
@@ -190,15 +194,18 @@ def test_the_gains_of_folded_batchnorms_are_those_of_the_first_worker(workers):
     assert not torch.allclose(first, second)
 
 
+@on_processes(2, 4)
 def test_an_ascent_per_worker_is_m_sharpness_with_the_workers_batch_as_m(workers):
     check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5, m=SIZE))
 
 
+@on_processes(2)
 def test_an_ascent_per_worker_differs_from_the_shared_one(workers):
     with pytest.raises(AssertionError, match="Tensor"):
         check(workers, SAM(rho=0.5, per_worker=True), oracle=SAM(rho=0.5))
 
 
+@on_processes(2)
 @pytest.mark.parametrize("bn_stats", ["clean", "perturbed"])
 @pytest.mark.parametrize("method", [SAM, MixedRWP])
 def test_batchnorm_and_dropout_end_with_equal_weights_and_one_step_of_statistics_per_update(workers, method, bn_stats):
@@ -210,20 +217,24 @@ def test_batchnorm_and_dropout_end_with_equal_weights_and_one_step_of_statistics
     assert first["1.num_batches_tracked"] == 3
 
 
+@on_processes(2)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_gradients_are_averaged_once_per_update(workers, method):
     assert workers(count_averages, method) == [3] * workers.size
 
 
+@on_processes(2)
 def test_several_passes_in_a_static_graph_are_refused(workers):
     for text in workers(refusal, SAM(rho=0.1)):
         assert "static_graph" in text
 
 
+@on_processes(2)
 def test_a_single_pass_in_a_static_graph_is_fine(workers):
     check(workers, RWP(sigma=0.1), ddp={"static_graph": True})
 
 
+@on_processes(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "order"), [("m-rwp", "DDP of compiled"), ("sam", "compiled DDP")])
 def test_compiled_models_are_trained_alike(workers, name, order):

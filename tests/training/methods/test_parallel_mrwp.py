@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.processes import on_processes
 from support.training_examples import conv_net, differing, digit_batches, state_of
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -89,9 +90,7 @@ def in_parts(rank):
     return train(DistributedDataParallel(model), method, batches, model)
 
 
-@pytest.mark.parametrize(
-    "workers", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True, scope="session", ids="{} processes".format
-)
+@on_processes(2, 4)
 def test_processes_share_each_of_the_two_batches(workers):
     model = without_batchnorm()
     expected = train(model, MixedRWP(sigma=0.1, lam=0.3, ramp=RAMP), lambda step: pair(step, torch.float64), model)

@@ -5,6 +5,7 @@ Three filters on two processes (and on four) are shards of unequal sizes; on fou
 
 import pytest
 import torch
+from support.processes import on_processes
 from support.training_examples import conv_net, digits
 from torch import distributed, nn
 from torch.nn.utils import parametrizations
@@ -24,10 +25,7 @@ from aimc_robust.training.methods.sgd import SGD
 from aimc_robust.training.robust_optimizer import RobustOptimizer
 from aimc_robust.training.weight_clipping import WeightClipping
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.parametrize("workers", [2, 4], indirect=True, scope="session", ids="{} processes".format),
-]
+pytestmark = pytest.mark.slow
 
 LOSS = nn.CrossEntropyLoss()
 IS_TORCH_2_7 = torch.__version__ < (2, 8)  # rounds the norm of shards to float32, by which their gradients are clipped
@@ -141,21 +139,25 @@ def assert_same(state, expected):
         torch.testing.assert_close(value, expected[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@on_processes(2, 4)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_shards_are_trained_as_the_whole_model(workers, method):
     check(workers, method)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("name", ["sgd", "rwp", "m-rwp", "sam"])
 def test_a_validation_between_updates_changes_nothing(workers, name):
     check(workers, METHODS[name], validate=True)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("name", ["m-rwp", "sam"])
 def test_gradients_add_up_over_calls(workers, name):
     check(workers, METHODS[name], accumulate=2)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("name", ["rwp", "sam"])
 def test_adam(workers, name):
     check(workers, METHODS[name], optimizer=torch.optim.Adam)
@@ -168,12 +170,14 @@ def normalized():
     return model
 
 
+@on_processes(2)
 @needs_later_torch
 @pytest.mark.parametrize("name", ["rwp", "m-rwp", "sam, all weights"])
 def test_computed_weights(workers, name):
     check(workers, METHODS[name], make=normalized)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("clipping", CLIPPING.values(), ids=CLIPPING)
 def test_weights_are_clipped_as_those_of_the_whole_model(workers, clipping):
     check(workers, METHODS["rwp"], clipping=clipping)
@@ -191,6 +195,7 @@ def train_with_local_norms(rank, method, options):
         sam_module.global_norm = norm
 
 
+@on_processes(2)
 def test_norms_of_the_shards_alone_would_be_seen(workers):
     expected = train(Net(), METHODS["sam"], workers.size)
     with pytest.raises(AssertionError, match="not close"):
@@ -206,6 +211,7 @@ def noisy_state(rank, noise, scope):
     return noisy
 
 
+@on_processes(2, 4)
 @pytest.mark.parametrize("scope", ["weights", "all"])
 @pytest.mark.parametrize("noise", [Gaussian(0.1), Gaussian(0.1, "layer_max"), Laplace(0.1), CHIP], ids=repr)
 def test_noise_is_the_same_numbers_and_restored_bit_for_bit(workers, noise, scope):
@@ -240,6 +246,7 @@ def train_by_optimizer(model, method, size, rank, set_to_none):
     return whole_state(model)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("set_to_none", [True, False])
 @pytest.mark.parametrize("name", ["sgd", "rwp", "m-rwp, same batch", "sam", "asam"])
 def test_the_optimizer_around_a_closure(workers, name, set_to_none):
@@ -255,6 +262,7 @@ def train_batchnorm(rank, method):
     return train(model, method, distributed.get_world_size(), rank)
 
 
+@on_processes(2)
 @pytest.mark.parametrize("bn_stats", ["clean", "perturbed"])
 def test_batchnorm_counts_one_step_for_each_update(workers, bn_stats):
     first, *others = workers(train_batchnorm, SAM(rho=0.5, bn_stats=bn_stats))
@@ -273,6 +281,7 @@ def refusals(rank, methods):
     return messages
 
 
+@on_processes(2)
 def test_what_needs_whole_models_is_refused(workers):
     methods = {
         "arrays of a chip": ArrayAware(CHIP),
@@ -302,6 +311,7 @@ def refusal_of_parts(rank):
     return messages
 
 
+@on_processes(2)
 def test_parts_that_are_sharded_and_other_functions_are_refused(workers):
     for messages in workers(refusal_of_parts):
         assert all("fully_shard on the whole model" in message for message in messages)
@@ -315,6 +325,7 @@ def without_sync(rank):
     return str(refused.value)
 
 
+@on_processes(2)
 def test_an_ascent_without_averaged_gradients_is_refused(workers):
     assert all("set_requires_gradient_sync" in message for message in workers(without_sync))
 
@@ -326,6 +337,7 @@ def train_on_a_grid(rank, method):
     return train(sharded(Net(), mesh), method, distributed.get_world_size(), rank)
 
 
+@on_processes(4)
 @needs_later_torch
 @pytest.mark.parametrize("name", ["rwp", "m-rwp", "sam", "asam"])
 def test_shards_in_replicated_groups(workers, name):
