@@ -54,6 +54,10 @@ class ResultsError(AimcError, OSError):
     """A results folder cannot be written, is damaged, or holds the results of another spec."""
 
 
+class StoreError(ResultsError):
+    """An object store does not do what it is asked for, or another process has taken it over."""
+
+
 class DivergenceError(AimcError, ArithmeticError):
     """A loss of training, or an output of a model, is not finite."""
 

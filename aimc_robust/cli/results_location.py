@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from aimc_robust.cli.error_handling import URL
+from aimc_robust.errors import InputError
 from aimc_robust.io.object_store import is_url
 
 RESULTS = Path("results")  # default parent of results folders
@@ -41,31 +43,29 @@ def result_folders(name: str, scale: str | None, out: str | None, models: str | 
     return RESULTS / (name if scale is None else f"{name}-{scale}"), cache or MODEL_CACHE
 
 
+def is_store(location: str) -> bool:
+    """Return whether a location is a URL; raise InputError for one that has lost a slash."""
+    if not is_url(location) and URL.match(location):
+        raise InputError(f"expected a folder, or a URL such as s3://bucket/path with two slashes, got {location}.")
+    return is_url(location)
+
+
 def local_folder(location: str) -> Path:
     """Return the folder that a location names; for a URL, the one where this machine has its copy."""
-    if not is_url(location):
+    if not is_store(location):
         return Path(location)
     return RESULTS / "copies" / re.sub(r"[^A-Za-z0-9.]+", "-", location).strip("-.")
 
 
 @contextmanager
-def reading(location: str, *, weights: bool = False, may_be_empty: bool = False) -> Iterator[Path]:
-    """Yield the results folder at a location; of a URL a temporary copy.
-
-    Args:
-        location: The folder, or the URL.
-        weights: Whether a copy needs weights and states of trainings.
-        may_be_empty: Whether a URL without results is taken for a new one.
-
-    Raises:
-        InputError: if there are no results at a URL.
-    """
-    if not is_url(location):
+def reading(location: str, **options: bool) -> Iterator[Path]:
+    """Yield the results folder at a location; of a URL a temporary copy, with the options of `fetched`."""
+    if not is_store(location):
         yield Path(location)
         return
     from aimc_robust.experiments.results.remote_folder import fetched
 
-    with fetched(location, weights=weights, may_be_empty=may_be_empty) as folder:
+    with fetched(location, **options) as folder:
         yield folder
 
 
@@ -73,9 +73,15 @@ def reading(location: str, *, weights: bool = False, may_be_empty: bool = False)
 def writing(location: str, *, may_be_empty: bool = False) -> Iterator[Path]:
     """Yield the results folder at a location; of a URL this machine's copy, whose changes are sent at the end.
 
-    For arguments and errors see `reading` and `RemoteFolder`.
+    Args:
+        location: The folder, or the URL.
+        may_be_empty: Whether a URL without results is taken for a new one.
+
+    Raises:
+        InputError: if there are no results at a URL.
+        ResultsError: see `RemoteFolder`.
     """
-    if not is_url(location):
+    if not is_store(location):
         yield Path(location)
         return
     from aimc_robust.experiments.results.remote_folder import RemoteFolder, require_results

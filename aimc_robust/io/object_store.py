@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aimc_robust.errors import InputError, MissingDependencyError, ResultsError
+from aimc_robust.errors import InputError, MissingDependencyError, StoreError
 
 WAITS_S = (1.0, 5.0, 20.0)  # before each further attempt; a store that is busy or unreachable mostly is so briefly
 LASTING = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError")  # of botocore, which S3 may lack
@@ -113,7 +113,7 @@ class ObjectStore:
             try:
                 return action()
             except PermissionError as error:
-                raise ResultsError(
+                raise StoreError(
                     f"{self.url} refuses access ({error}); give this account the right to list, read and write there, "
                     f"and {self._advice}"
                 ) from None
@@ -121,11 +121,11 @@ class ObjectStore:
                 if isinstance(error, FileNotFoundError):
                     if missing:
                         return missing["missing"]
-                    raise ResultsError(
+                    raise StoreError(
                         f"{self.url} is not there ({error}); create its bucket or correct the URL, and {self._advice}"
                     ) from None
                 if wait_s is None or type(error).__name__ in LASTING:
                     reason = str(error).strip() or type(error).__name__
-                    raise ResultsError(f"{self.url} does not answer ({reason}); {self._advice}") from error
+                    raise StoreError(f"{self.url} does not answer ({reason}); {self._advice}") from error
                 time.sleep(wait_s)
         raise AssertionError("unreachable")

@@ -41,6 +41,15 @@ def test_the_bar_of_all_models_never_goes_back_with_two_under_way(console):
     assert bars.tasks[1].description == f"{FIRST}: failed"
 
 
+def test_a_failed_trial_is_counted_once(console):
+    view = PlainProgress(console)
+    view.started(ExperimentSize(trials=2, epochs=2, coverage=""))
+    view.failed(FIRST, "no memory")
+    assert [line for line in console.file.getvalue().splitlines() if "sgd" in line] == [
+        "[1/2] sgd-seed0: FAILED, no memory"
+    ]
+
+
 def work(trial):
     return RemainingWork(trial, State.TODO, 4, 4, {"digital": 1})
 

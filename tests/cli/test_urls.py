@@ -24,6 +24,15 @@ def test_a_url_is_refused_in_one_sentence(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["merge", "a", "b", "--out"], ["report"], ["compare", "spec.toml", "--out"]])
+def test_a_lost_slash_is_told_and_no_folder_written(command, tmp_path):
+    (tmp_path / "spec.toml").write_text('name = "a"')
+    done = invoke(*command, "s3:/bucket/results", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "with two slashes, got s3:/bucket/results" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
 @pytest.mark.parametrize("url", ["file:///data/results", "local:///data/results"])
 def test_a_url_of_this_machine_is_refused(url):
     with pytest.raises(InputError, match="give a folder as its path"):

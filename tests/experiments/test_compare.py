@@ -106,8 +106,19 @@ def test_further_seeds_are_trained_beside_those_that_are_there(run, write_quick_
     assert rows_of(tmp_path / "out").equals(rows_of(tmp_path / "whole"))
     (tmp_path / "out" / "question.json").unlink()
     assert not run(write_quick_spec()).failed
-    with pytest.raises(ResultsError, match=r"train_seeds: \[0, 1\] and \[1\]"):
-        run(write_quick_spec((seeds, "train_seeds = [1]")))
+
+
+def test_models_of_seeds_that_are_left_out_are_not_hidden(run, write_quick_spec, tmp_path):
+    seeds = "train_seeds = [0, 1]"
+    run(write_quick_spec((seeds, "train_seeds = [0, 1, 20]")), part=(1, 3))  # of which nothing of seed 20 is trained
+    run(write_quick_spec())
+    less = write_quick_spec((seeds, "train_seeds = [1]"))
+    for _ in range(2):
+        with pytest.raises(
+            ResultsError, match=r"a model of training seed 0 \(.*-seed0\), which the spec does not name"
+        ):
+            run(less)
+        (tmp_path / "out" / "question.json").unlink(missing_ok=True)
 
 
 def test_a_diverging_run_fails_alone_with_its_reason(run, write_quick_spec, tmp_path):

@@ -11,6 +11,14 @@ from aimc_robust.experiments.results.remote_folder import WRITER
 from aimc_robust.io.object_store import ObjectStore
 
 
+def stored(folder, url, *, without=()):
+    """Put a results folder into a store; return the store."""
+    store = ObjectStore(url)
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    store.upload(folder, [name for name in names if name not in without])
+    return store
+
+
 def test_parts_in_stores_are_planned_and_merged_into_another(write_quick_spec, url, tmp_path, trained):
     path = write_quick_spec()
     parts = [f"{url}-{part}" for part in (1, 2)]
@@ -48,8 +56,7 @@ def test_a_plan_knows_the_models_of_a_store(write_quick_spec, url, tmp_path, tra
 
 
 def test_an_analysis_is_added_in_the_store_and_not_done_twice(comparison_copy, write_spec, url, tmp_path, monkeypatch):
-    names = [path.relative_to(comparison_copy).as_posix() for path in comparison_copy.rglob("*") if path.is_file()]
-    ObjectStore(url).upload(comparison_copy, names)
+    stored(comparison_copy, url)
     options = ["--images", "20", "--steps", "3", "--eigenvalues", "1", "--out", url]
     done = invoke("analyze", write_spec(), *options, cwd=machine(tmp_path, "first"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,6 +66,39 @@ def test_an_analysis_is_added_in_the_store_and_not_done_twice(comparison_copy, w
     monkeypatch.setattr("aimc_robust.experiments.analyze.hessian_spectrum", None)
     assert invoke("analyze", write_spec(), *options, cwd=machine(tmp_path, "second")).returncode == 0
     assert ObjectStore(url).read("runs/sgd-seed0/analysis.jsonl") == rows
+
+
+def test_a_merge_only_reads_what_it_merges(comparison_copy, url, tmp_path):
+    store = stored(comparison_copy, url)
+    store.write(WRITER, b'{"id": "1", "host": "a", "pid": 1, "copy": "1", "held": false, "time": 0}')
+    before = {name: store.read(name) for name in store.names()}
+    (comparison_copy / "runs" / "sgd-seed1" / "evaluations.jsonl").unlink()
+    done = invoke("merge", f"{url}/", comparison_copy, "--out", f"{url}-all", cwd=machine(tmp_path, "first"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {name: store.read(name) for name in store.names()} == before
+    assert ObjectStore(f"{url}-all").read("evaluations.csv") == before["evaluations.csv"]
+    assert not list((tmp_path / "first").rglob("results-[!a]*"))
+    into_itself = invoke("merge", url, comparison_copy, "--out", f"{url}/", cwd=tmp_path / "first")
+    assert (into_itself.returncode, into_itself.stderr) == (0, "")
+    assert json.loads(store.read(WRITER))["held"] is False
+
+
+def test_a_refused_command_gives_the_store_back(comparison_copy, write_spec, url, tmp_path):
+    store, here = stored(comparison_copy, url), machine(tmp_path, "first")
+    done = invoke("analyze", write_spec(("chips = 3", "chips = 4")), "--out", url, cwd=here)
+    assert done.returncode == 2
+    assert "another spec" in done.stderr
+    assert json.loads(store.read(WRITER))["held"] is False
+
+
+def test_messages_name_the_store(comparison_copy, write_spec, url, tmp_path):
+    stored(comparison_copy, url, without=("summary.csv",))
+    done = invoke("pack", url, "--out", tmp_path / "packed")
+    assert f"run `aimc-robust report {url}` first" in done.stderr
+    other = write_spec(("chips = 3", "chips = 4"))
+    planned = invoke("plan", other, "--out", url, "--models", "memory://bucket/models", cwd=machine(tmp_path, "first"))
+    assert f"{url} holds the results of another spec" in planned.stderr
+    assert list((tmp_path / "first").iterdir()) == []
 
 
 def test_a_store_that_another_process_writes_to_is_not_merged(comparison_copy, url, tmp_path):

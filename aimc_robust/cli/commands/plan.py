@@ -1,13 +1,14 @@
 """The command `plan`: what of a comparison is done, and the cost of the pending trials."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from aimc_robust.cli.commands.compare import Accelerator, Overrides, Scale, Spec
-from aimc_robust.cli.results_location import Models, Out, reading, result_folders
+from aimc_robust.cli.results_location import Models, Out, is_store, reading, result_folders
 from aimc_robust.errors import InputError
-from aimc_robust.io.object_store import is_url
 
 
 def plan(
@@ -53,8 +54,13 @@ def plan(
         return
     if pilot is not None:
         raise InputError("--pilot belongs to --settle; give the difference to settle, such as --settle 1.0.")
-    with reading(location, weights=True, may_be_empty=True) as results, timing_status() as update_status:
-        if models is not None and model_cache is not None and is_url(models):
+    with (
+        reading(location, weights=True, may_be_empty=True) as results,
+        tempfile.TemporaryDirectory() as temporary,
+        timing_status() as update_status,
+    ):
+        if models is not None and is_store(models):
+            model_cache = Path(temporary)
             fetch_models(models, model_cache, ComparisonResults(results, with_file_digests(comparison, spec.parent)))
         result = plan_comparison(
             comparison,

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aimc_robust.cli.results_location import reading, writing
-from aimc_robust.io.object_store import is_url
+from aimc_robust.cli.results_location import is_store, reading, writing
 
 
 def report(
@@ -25,9 +24,10 @@ def report(
     """
     from aimc_robust.experiments.results.remote_folder import fetched_and_sent
 
-    with fetched_and_sent(folder) if is_url(folder) else nullcontext(Path(folder)) as local:
+    with fetched_and_sent(folder) if is_store(folder) else nullcontext(Path(folder)) as local:
         page = _write_report(local)
-    typer.echo(f"report: {f'{folder}/{page.name}' if is_url(folder) else page}")
+    shown = f"{folder.rstrip('/')}/{page.name}" if is_store(folder) else page
+    typer.echo(f"report: {shown}")
 
 
 def _write_report(folder: Path) -> Path:
@@ -68,16 +68,19 @@ def merge(
     from aimc_robust.report.write import write_report
 
     with ExitStack() as stack:
-        opened = {folder: stack.enter_context(writing(folder)) for folder in dict.fromkeys(folders)}
-        if out not in opened:
-            opened[out] = stack.enter_context(writing(out, may_be_empty=True))
-        merged = merge_folders([opened[folder] for folder in folders], opened[out])
-        report = write_report(opened[out])
+        sources = [
+            stack.enter_context(reading(folder, weights=True, idle=True))
+            for folder in folders
+            if not is_store(folder) or folder.rstrip("/") != out.rstrip("/")
+        ]
+        target = stack.enter_context(writing(out, may_be_empty=True))  # merged with what it holds
+        merged = merge_folders(sources, target)
+        report = write_report(target)
     typer.echo(
         f"{merged.finished} of {len(merged.results.trials)} models trained"
         f"{f', {merged.unfinished} started or failed' if merged.unfinished else ''}; {merged.rows} evaluation rows."
     )
-    typer.echo(f"report: {report}{f', also in {out}' if is_url(out) else ''}")
+    typer.echo(f"report: {report}{f', also in {out}' if is_store(out) else ''}")
 
 
 def pack(

@@ -101,12 +101,15 @@ class TimeLeft(ExperimentProgress):
 
     def finished(self, trial: Trial, means: dict[str, float]) -> None:
         """Note that nothing is left of a trial."""
-        self._active.discard(trial)
-        self.work.pop(trial, None)
+        self._end(trial)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Note that nothing is left of a trial."""
-        self.finished(trial, {})
+        self._end(trial)
+
+    def _end(self, trial: Trial) -> None:
+        self._active.discard(trial)
+        self.work.pop(trial, None)
 
     def _set_epochs(self, trial: Trial, done: int) -> None:
         if trial in self.work:

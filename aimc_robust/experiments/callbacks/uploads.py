@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from aimc_robust.errors import ResultsError
+from aimc_robust.errors import StoreError
 from aimc_robust.experiments.callbacks.progress import ExperimentProgress
 from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.remote_folder import RemoteFolder
@@ -74,9 +74,9 @@ def uploads(
         callbacks = Uploads(results, folder, models)
         try:
             yield callbacks
-        except ResultsError:  # perhaps of the store itself: further attempts would delay its message
+        except StoreError:  # further attempts would delay its message
             raise
         except BaseException:
-            with suppress(ResultsError):  # in place of what ends the comparison
+            with suppress(StoreError):  # in place of what ends the comparison
                 callbacks.send_models()
             raise

@@ -15,6 +15,7 @@ from aimc_robust.experiments.results.comparison import ComparisonResults
 from aimc_robust.experiments.results.files import COVERAGE, ENVIRONMENT, QUESTION, SPEC, lock_folder
 from aimc_robust.experiments.results.merge_runs import TrialRun, find_contradiction, select_runs, write_merged
 from aimc_robust.experiments.results.trial import Trial
+from aimc_robust.experiments.spec.comparison import ComparisonSpec
 
 MAX_LISTED = 3  # differences or conflicts that an error message lists
 
@@ -40,7 +41,7 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
     A kill leaves complete files and no row without its training; the same call continues.
 
     Args:
-        folders: Folders that `compare` wrote for the same spec.
+        folders: Folders that `compare` wrote for the same spec; their training seeds may differ.
         out: A new folder, or a results folder, to which the others are added.
 
     Raises:
@@ -51,16 +52,18 @@ def merge(folders: Sequence[Path], out: Path) -> MergeResult:
     folders, out_has_results = _distinct_folders(folders, out)
     sources = [ComparisonResults.open(folder) for folder in folders]
     _check_same_spec(sources)
-    spec_text = next((path.read_text(encoding="utf-8") for folder in folders if (path := folder / SPEC).exists()), "")
+    spec = _with_all_seeds(sources)
+    texts = (path.read_text(encoding="utf-8") for folder in folders if (path := folder / SPEC).exists())
+    spec_text = next(texts, None) if spec == sources[0].spec else None
     with ExitStack() as stack:
         for folder in folders:
             is_out = out_has_results and out.samefile(folder)
             stack.enter_context(lock_folder(out) if is_out else _lock_source(folder))
-        trials = _select_runs(sources)
+        trials = _select_runs(sources, spec.trials)
         if not out_has_results:
             stack.enter_context(lock_folder(out))
         notes = {name: _merged_note(sources, name) for name in (ENVIRONMENT, COVERAGE)}
-        results = ComparisonResults.create(out, sources[0].spec)
+        results = ComparisonResults.create(out, spec)
         results.write_spec_text(spec_text)
         for name, note in notes.items():
             if note is not None:
@@ -91,7 +94,7 @@ def _distinct_folders(folders: Sequence[Path], out: Path) -> tuple[list[Path], b
 def _check_same_spec(sources: Sequence[ComparisonResults]) -> None:
     first = sources[0]
     for source in sources[1:]:
-        differences = first.spec.differences(source.spec)
+        differences = source.spec.differences_to_continue(first.spec)
         if differences:
             raise InputError(
                 f"{first.folder}{_spec_origin(first)} and {source.folder}{_spec_origin(source)} hold the results of "
@@ -126,11 +129,17 @@ def _lock_source(folder: Path) -> Iterator[None]:
         yield
 
 
-def _select_runs(sources: Sequence[ComparisonResults]) -> dict[Trial, list[TrialRun]]:
+def _with_all_seeds(sources: Sequence[ComparisonResults]) -> ComparisonSpec:
+    """Return the spec of all sources, with the training seeds of each."""
+    seeds = dict.fromkeys(seed for source in sources for seed in source.spec.train_seeds)
+    return sources[0].spec.model_copy(update={"train_seeds": list(seeds)})
+
+
+def _select_runs(sources: Sequence[ComparisonResults], trials_of_all: Sequence[Trial]) -> dict[Trial, list[TrialRun]]:
     """Return the runs to merge of each trial that has any."""
     trials: dict[Trial, list[TrialRun]] = {}
     conflicts, contradictions = [], []
-    for trial in sources[0].trials:
+    for trial in trials_of_all:
         runs = [
             run for source in sources if (run := TrialRun(source.run_folder(trial), trial, source.metric)).has_content
         ]

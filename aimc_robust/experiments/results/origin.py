@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,25 @@ def differing_weights(first: Path, second: Path) -> str | None:
     return next((name for name in weights if others.get(name, weights[name]) != weights[name]), None)
 
 
-def check_runs(folder: Path, spec: ExperimentSpec) -> None:
-    """Check that all rows in a folder without question.json belong to a spec, so that the file can be written again.
+def check_runs(folder: Path, spec: ExperimentSpec, *, is_recorded: bool) -> None:
+    """Check that all runs in a folder are of a spec's models, and, unless question.json records it, rows of the spec.
 
     A training needs no check here: its checkpoint names its own recipe.
 
     Raises:
-        ResultsError: if rows belong to another spec, or do not say to which.
+        ResultsError: if a model has a training seed that the spec does not name, or rows belong to another spec, or do
+            not say to which.
     """
+    names = {str(trial) for trial in spec.trials}
+    of_any_seed = re.compile(rf"(?:{'|'.join(map(re.escape, spec.labels))})-seed(\d+)")
     for run_folder in sorted((folder / "runs").glob("*")):
+        if run_folder.name not in names and (seed := of_any_seed.fullmatch(run_folder.name)):
+            raise ResultsError(
+                f"{folder} holds a model of training seed {seed[1]} ({run_folder.name}), which the spec does not name; "
+                "add the seed to train_seeds, or give --out another folder."
+            )
         has_rows = any((run_folder / name).exists() for name in (EVALUATIONS, LANDSCAPE))
-        if has_rows and _read(run_folder)["spec"] != fingerprint(spec.run_identity()):
+        if not is_recorded and has_rows and _read(run_folder)["spec"] != fingerprint(spec.run_identity()):
             raise ResultsError(
                 f"{folder} has no {QUESTION}, and {run_folder} holds rows of another spec or of an unknown one; "
                 "restore the file, or give --out another folder."

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.errors import AimcError, InputError, ResultsError, StoreError
 from aimc_robust.experiments.results.files import EVALUATIONS, FAILURE, LANDSCAPE, QUESTION
 from aimc_robust.io.atomic import append_rows, atomic_write, read_json, read_rows
 from aimc_robust.io.object_store import ObjectStore
@@ -60,12 +60,7 @@ class RemoteFolder:
             raise ResultsError(
                 f"{self.folder}, where a copy of {self.store.url} belongs, holds other files; move them elsewhere."
             )
-        last = _stored_writer(self.store)
-        if last is not None and last["held"] and _is_alive(last):
-            raise ResultsError(
-                f"process {last['pid']} on {last['host']} writes to {self.store.url}; wait for it, or, if it has died, "
-                f"{LEASE_S / 60:g} minutes. Two processes cannot share a store: give --out another URL."
-            )
+        last = _idle_writer(self.store)
         rows = read_rows(self.folder / SENT) if self._state and last is not None else []
         self._sent = {row["name"]: row["signature"] for row in rows}
         if not self._state or not self._state["complete"]:
@@ -84,7 +79,7 @@ class RemoteFolder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._ended.set()
         self._beating.join()
-        if isinstance(error, ResultsError):  # perhaps of the store itself: further attempts would delay its message
+        if isinstance(error, StoreError):  # further attempts would delay its message
             return
         try:
             self.send()
@@ -149,7 +144,7 @@ class RemoteFolder:
         writer = _stored_writer(store)
         if writer is None or writer["id"] != self._writer["id"]:
             other = "nobody" if writer is None else f"process {writer['pid']} on {writer['host']}"
-            raise ResultsError(
+            raise StoreError(
                 f"{self.store.url} was taken over by {other} while this process could not reach it; what it has "
                 f"computed is in {self.folder}. Give --out another URL to keep both."
             )
@@ -168,18 +163,22 @@ def require_results(url: str) -> None:
 
 
 @contextmanager
-def fetched(url: str, *, weights: bool = False, may_be_empty: bool = False) -> Iterator[Path]:
-    """Yield a temporary copy of a results folder.
+def fetched(url: str, *, weights: bool = False, may_be_empty: bool = False, idle: bool = False) -> Iterator[Path]:
+    """Yield a temporary copy of a results folder. Errors of the block name the store instead of it.
 
     Args:
         url: The object store.
         weights: Whether the copy has weights and states of trainings too.
         may_be_empty: Whether a store without results gives an empty folder.
+        idle: Whether a store that another process writes to is refused.
 
     Raises:
         InputError: if there are no results at `url`.
+        ResultsError: if another process writes to it.
     """
     store = ObjectStore(url)
+    if idle:
+        _idle_writer(store)
     names = [name for name in store.names() if Path(name).name[0] != "."]
     if not may_be_empty:
         _require_results(url, names)
@@ -187,7 +186,10 @@ def fetched(url: str, *, weights: bool = False, may_be_empty: bool = False) -> I
         folder = Path(temporary, "results")
         folder.mkdir()
         store.download([name for name in names if weights or not name.endswith(".safetensors")], folder)
-        yield folder
+        try:
+            yield folder
+        except AimcError as error:
+            raise type(error)(str(error).replace(str(folder), store.url)) from None
 
 
 @contextmanager
@@ -204,6 +206,17 @@ def fetched_and_sent(url: str) -> Iterator[Path]:
 def _require_results(url: str, names: Sequence[str]) -> None:
     if QUESTION not in names:
         raise InputError(f"{url} holds no results (no {QUESTION}); give the --out of a `compare`.")
+
+
+def _idle_writer(store: ObjectStore) -> dict[str, Any] | None:
+    """Return who wrote to a store last; raise ResultsError while it works on it."""
+    last = _stored_writer(store)
+    if last is not None and last["held"] and _is_alive(last):
+        raise ResultsError(
+            f"process {last['pid']} on {last['host']} writes to {store.url}; wait for it, or, if it has died, "
+            f"{LEASE_S / 60:g} minutes. Two processes cannot share a store: give --out another URL."
+        )
+    return last
 
 
 def _stored_writer(store: ObjectStore) -> dict[str, Any] | None:

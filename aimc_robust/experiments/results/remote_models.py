@@ -47,7 +47,12 @@ class RemoteModels:
 
 
 def fetch_models(url: str, cache: Path, results: ComparisonResults) -> RemoteModels:
-    """Return the models at `url`, after fetching those that the pending trials of a comparison need."""
+    """Return the models at `url`, after fetching those that the pending trials of a comparison need.
+
+    Raises:
+        ResultsError: if the results folder cannot be continued.
+    """
+    results.check()
     models = RemoteModels(url, cache)
     pending = [trial for trial in results.trials if not results.is_evaluated(trial)]
     models.fetch(results.spec.recipe(trial.model, trial.train_seed) for trial in pending)

@@ -237,7 +237,5 @@ class ComparisonSpec(ExperimentSpec):
         return {key: value for key, value in self.identity().items() if key != "train_seeds"}
 
     def differences_to_continue(self, stored: ExperimentSpec) -> list[str]:
-        """Return what keeps the results of the spec `stored` from being continued; more training seeds do not."""
-        if isinstance(stored, ComparisonSpec) and set(stored.train_seeds) <= set(self.train_seeds):
-            stored = stored.model_copy(update={"train_seeds": self.train_seeds})
-        return stored.differences(self)
+        """Return what keeps the results of the spec `stored` from being continued; other training seeds do not."""
+        return stored.differences(self.model_copy(update={"train_seeds": getattr(stored, "train_seeds", None)}))

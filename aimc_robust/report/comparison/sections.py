@@ -47,7 +47,7 @@ def intro(content: ComparisonContent) -> list[Block | None]:
         f"{codes(networks)}. A target is the condition that a model is tested under: digital weights, a memory device, "
         "or weight noise. All methods are tested on the same chips."
     )
-    scale = f"Run {content.scale_note}: a smaller problem than that of the spec"
+    scale = f"Run {content.scale_note}: not the problem of the spec as it is written"
     have = "has" if content.missing == 1 else "have"
     unfinished = f"Unfinished: {content.missing} of {trials} models {have} no complete result yet."
     failed = f"{len(content.failures)} of {trials} models failed, see [Failed models](#failed)."

@@ -211,6 +211,21 @@ def test_the_seconds_of_an_epoch_are_the_machines_not_the_trainings(results, tmp
     assert merge([one.folder, two.folder], tmp_path / "all").rows == 2
 
 
+def test_folders_of_different_seeds_come_together(results, write_spec, tmp_path):
+    def seeds(text):
+        return load_spec(write_spec(("train_seeds = [0, 1]", f"train_seeds = {text}")))
+
+    first, second = results("a", seeds("[0, 1]")), results("b", seeds("[2, 1]"))
+    put(first, SGD, history=epochs(3), rows=chips(SGD, [0]), weights=1)
+    put(second, Trial("sgd", 2), history=epochs(3), rows=chips(Trial("sgd", 2), [0]), weights=2)
+    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged").results
+    assert merged.spec.train_seeds == [0, 1, 2]
+    assert "train_seeds" in merged.spec_text
+    assert load_spec(tmp_path / "merged" / "spec.toml").train_seeds == [0, 1, 2]
+    assert sorted({row.train_seed for row in merged.table().itertuples()}) == [0, 2]
+    assert merge([tmp_path / "merged", tmp_path / "a"], tmp_path / "a").results.spec.train_seeds == [0, 1, 2]
+
+
 def test_another_question_is_refused_naming_what_differs(results, write_spec, tmp_path):
     one = results("one")
     changed = write_spec(("epochs = 3", "epochs = 4"), ("chips = 3", "chips = 5"))

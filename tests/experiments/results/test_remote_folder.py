@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from aimc_robust.errors import InputError, ResultsError
+from aimc_robust.errors import InputError, ResultsError, StoreError
 from aimc_robust.experiments.results import remote_folder
 from aimc_robust.experiments.results.remote_folder import WRITER, RemoteFolder, fetched, fetched_and_sent
 from aimc_robust.experiments.results.remote_models import RemoteModels
@@ -61,7 +61,7 @@ def test_rows_are_sent_after_the_weights_that_they_belong_to(url, tmp_path, monk
     def fail_second(store, folder, names):
         uploads.append(names)
         if len(uploads) == 2:
-            raise ResultsError("the store does not answer")
+            raise StoreError("the store does not answer")
         upload(store, folder, names)
 
     def work():
