@@ -232,6 +232,7 @@ def test_readmes_example_learns():
     assert accuracy > 70  # chance is 10
 
 
+@pytest.mark.slow
 def test_a_day_costs_accuracy_in_the_example_of_evaluation():
     printed, _ = run_page("docs/how-to/predict-accuracy.md")
     assert float(re.search(r"a day costs ([\d.]+) points", printed)[1]) > 0

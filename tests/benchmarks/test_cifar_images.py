@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from support.paper_specs import BENCHMARKS
 
 CLASSES, TRAINING, TESTING = 21, 402, 2  # images of each class; one class and two images more than are used
@@ -22,6 +23,7 @@ def numbers(images):
     return images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_images_of_one_use_are_in_no_other(tmp_path):
     (x_train, y_train), (x_test, y_test) = numbered(TRAINING), numbered(TESTING, start=CLASSES * TRAINING)
     np.savez(tmp_path / "cifar100.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)

@@ -56,6 +56,7 @@ def test_a_spec_loads_at_every_scale_and_says_what_it_reproduces(name):
         assert len(loaded(name, scale).build_targets()) == len(spec.build_targets())
 
 
+@pytest.mark.slow
 @for_each("name", TABLES)
 def test_every_place_of_a_table_has_its_published_figure(name):
     assert [(cell.row, cell.column) for cell in cells(name) if cell.published is None] == []

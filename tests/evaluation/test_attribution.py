@@ -110,6 +110,7 @@ def test_progress_counts_every_chip_of_every_variant_and_one_where_nothing_is_ra
     assert whole[1] == [(done, total) for done in range(1, total + 1)]
 
 
+@pytest.mark.slow
 def test_the_number_of_jobs_changes_nothing(whole):
     found = attribute(net(), batches(), everything(), **OPTIONS | {"jobs": 3})
     assert found.table.equals(whole[0].table)

@@ -67,6 +67,7 @@ def test_a_report_is_written_again_in_the_store(comparison_copy, url, tmp_path):
     assert list((tmp_path / "first").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_ctrl_c_stops_in_training_is_sent(write_quick_spec, url, tmp_path, monkeypatch):
     models, epoch = "memory://bucket/models", Uploads.epoch
 
@@ -89,6 +90,7 @@ def test_what_ctrl_c_stops_in_training_is_sent(write_quick_spec, url, tmp_path, 
     assert ObjectStore(url).read("evaluations.csv") == (tmp_path / "undisturbed" / "evaluations.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_models_in_a_store_are_trained_by_one_machine_only(write_quick_spec, url, tmp_path, trained):
     models = "memory://bucket/models"
     for name in ("first", "second"):

@@ -19,6 +19,7 @@ def stored(folder, url, *, without=()):
     return store
 
 
+@pytest.mark.slow
 def test_parts_in_stores_are_planned_and_merged_into_another(write_quick_spec, url, tmp_path, trained):
     path = write_quick_spec()
     parts = [f"{url}-{part}" for part in (1, 2)]

@@ -147,6 +147,7 @@ def test_several_labels_of_two_inputs(tmp_path):
     assert {"f1_macro", "perturbed_f1_macro"} <= history[-1].keys()
 
 
+@pytest.mark.slow
 def test_perplexity_of_a_language_model_of_transformers(tmp_path):
     pytest.importorskip("transformers")
     (tmp_path / "spec.toml").write_text(TEXTS)

@@ -91,6 +91,7 @@ def exponent_at(drift, name, target):
     return np.clip(part.slope_ln * np.log(target / drift.reference) + part.offset, part.min, part.max)
 
 
+@pytest.mark.slow
 def test_a_power_law_is_found_with_its_exponents_and_start():
     times_s = (0.0, 10.0, 100.0, 1e3, 1e4, 1e5)
     found = fit("pcm-nandakumar2019", times_s=times_s, cells=1500, reads=6, window=(0.5, 25.0))

@@ -76,6 +76,7 @@ def test_arrays_beside_weight_errors_and_digital_layers(places):
     assert torch.equal(placed(images(9)), pieces(images(9)))
 
 
+@pytest.mark.slow
 def test_every_layer_is_the_same_whatever_is_around_it():
     """All 26 ways to place three layers digitally, with weight errors, or in arrays with read noise."""
     for first, second, third in itertools.product((None, RRAM, PCM), repeat=3):
@@ -277,6 +278,7 @@ def test_array_aware_training_of_half_an_attention(digital):
 # Real models ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_patterns_of_resnet18():
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)

@@ -110,6 +110,7 @@ def test_the_quadrature_agrees_with_simulated_tables(sds):
     assert coverage([crossed_interval(each) for each in values]) == pytest.approx(expected, abs=0.022)
 
 
+@pytest.mark.slow
 def test_over_models_that_stopped_after_different_numbers_of_chips():
     for sd_chip in (0.0, 1.0):
         intervals = []

@@ -262,6 +262,7 @@ def test_averages_of_a_timm_checkpoint_are_other_weights_than_its_raw_ones(call,
     assert "read the weights under 'state_dict_ema'" in page
 
 
+@pytest.mark.slow
 def test_extra_names_of_lightning_and_shards_of_hugging_face(call, desk, tmp_path):
     good = net().state_dict()
     torch.save({"state_dict": {f"net.{n}": v for n, v in good.items()} | {"loss.w": torch.ones(7)}}, desk / "pl.ckpt")

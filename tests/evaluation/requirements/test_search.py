@@ -76,6 +76,7 @@ def wrong_share(required, *, confirming, repetitions=3000):
     return wrong / repetitions, np.mean(levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("required", [0.8, 0.95])
 def test_a_confirmed_level_is_wrong_in_at_most_5_percent(required):
     wrong, mean = wrong_share(required, confirming=True)

@@ -59,6 +59,7 @@ def test_the_choice_is_that_of_keep_digital_on_validation_data(given, tmp_path, 
     assert (tmp_path / "out" / "advice.md").read_text() == page
 
 
+@pytest.mark.slow
 def test_measured_in_bf16_it_is_another_question_and_said_so(given, tmp_path):
     arguments, _ = given
     arguments = (*arguments, "--out", tmp_path / "out", "--keep-digital", 60)

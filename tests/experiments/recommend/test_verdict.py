@@ -111,6 +111,7 @@ def wrongly_settled(trials, *, seeds, rivals, seed_sd=1.0):
     return words.count("confirmed") / trials, words.count("refuted") / trials
 
 
+@pytest.mark.slow
 def test_where_all_methods_are_equal_a_confirmation_is_as_rare_as_promised():
     confirmed, refuted = wrongly_settled(80, seeds=3, rivals=2)
     assert confirmed <= 0.05  # two-sided tests, corrected: below 2.5 %

@@ -215,6 +215,7 @@ def test_the_advice_for_a_damaged_file_works(name, advice, deleted, run, write_s
     assert read_rows(comparison_copy / RUN / "evaluations.jsonl") == rows
 
 
+@pytest.mark.slow
 def test_the_advice_for_damaged_notes_of_an_evaluation_works(finished_evaluation, tmp_path):
     folder = shutil.copytree(finished_evaluation.results.folder, tmp_path / "out")
     damage(folder / NOTES)

@@ -1,5 +1,6 @@
 """Effective states of arrays with resistive wires, against the circuit solved node by node."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +83,7 @@ def effective(
     return sum(result.states[0] for result in results), max(result.coupling for result in results)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(array=uneven(), interleaved=st.booleans())
 def test_products_err_by_less_than_1_percent_up_to_the_stated_coupling(array, interleaved):

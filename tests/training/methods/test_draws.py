@@ -100,6 +100,7 @@ def test_each_draw_takes_its_noise_from_seed_step_layer_and_number():
         torch.testing.assert_close(move, SIGMA * noise, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_more_draws_leave_less_variance_in_the_gradient():
     # L = (w x)^2 / 2 has the gradient (w + eps) x x': over steps its variance falls as 1 / draws.
     def variance(draws):

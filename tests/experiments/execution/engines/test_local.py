@@ -103,6 +103,7 @@ def test_when_the_fork_server_dies_trials_begin_again_and_none_runs_twice_at_a_t
     assert heard.calls == {str(trial): [("finished", {"first has ended": True})] for trial in SGD}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let a process choose its cores")
 def test_workers_compute_on_their_share_of_the_machine(tmp_path, monkeypatch):
     # Two GPUs that only a count and their names tell of: enough, as nothing is computed on them.
