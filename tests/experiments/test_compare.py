@@ -112,6 +112,8 @@ def test_models_of_seeds_that_are_left_out_are_not_hidden(run, write_quick_spec,
     seeds = "train_seeds = [0, 1]"
     run(write_quick_spec((seeds, "train_seeds = [0, 1, 20]")), part=(1, 3))  # of which nothing of seed 20 is trained
     run(write_quick_spec())
+    with pytest.raises(ResultsError, match=r"another spec.*chips: 3 and 4"):
+        run(write_quick_spec((seeds, "train_seeds = [1]"), ("chips = 3", "chips = 4")))
     less = write_quick_spec((seeds, "train_seeds = [1]"))
     for _ in range(2):
         with pytest.raises(

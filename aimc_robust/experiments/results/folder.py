@@ -96,13 +96,13 @@ class ResultsFolder(ABC, Generic[Spec]):
     def check(self) -> None:
         """Raise ResultsError unless the folder is new or holds results that the spec continues."""
         stored = self._stored_spec(self.folder)
-        check_runs(self.folder, self.spec, is_recorded=stored is not None)
         differences = [] if stored is None else self.spec.differences_to_continue(stored)
         if differences:
             raise ResultsError(
                 f"{self.folder} holds the results of another spec, or of device cards, files or code that have "
                 f"changed since (different: {'; '.join(differences[:3])}); give --out another folder."
             )
+        check_runs(self.folder, self.spec, is_recorded=stored is not None)
 
     # Spec ---------------------------------------------------------------------------------------------------------
 
