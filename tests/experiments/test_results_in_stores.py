@@ -96,8 +96,8 @@ def test_messages_name_the_store(comparison_copy, write_spec, url, tmp_path):
     stored(comparison_copy, url, without=("summary.csv",))
     done = invoke("pack", url, "--out", tmp_path / "packed")
     assert f"run `aimc-robust report {url}` first" in done.stderr
-    other = write_spec(("chips = 3", "chips = 4"))
-    planned = invoke("plan", other, "--out", url, "--models", "memory://bucket/models", cwd=machine(tmp_path, "first"))
+    other = ["plan", write_spec(), "--set", "task.kind='regression'", "--models", "memory://bucket/models"]
+    planned = invoke(*other, "--out", url, cwd=machine(tmp_path, "first"))
     assert f"{url} holds the results of another spec" in planned.stderr
     assert list((tmp_path / "first").iterdir()) == []
 
