@@ -2,10 +2,10 @@
 
     python benchmarks/speed/steps.py [--device cuda] [--batch 128] [--rounds 5]
 
-ResNet-18 in its CIFAR form, batch 128, SGD with momentum; ratios in one run. On the CPU float32, where medians of five
-runs of m-RWP were 1.99, 2.02, 2.02, 2.03 and 2.05 x. On a GPU bfloat16 autocast, channels_last and torch.compile, and
-for each method also the images per second and the fraction of the GPU's bfloat16 matrix rate (that of a large matrix
-product in the same run) that its passes reach.
+ResNet-18 in its CIFAR form, batch 128, SGD with momentum; ratios in one run. On the CPU float32, where medians of six
+runs of m-RWP were 1.99, 2.02, 2.02, 2.03, 2.03 and 2.05 x. On a GPU bfloat16 autocast, channels_last and torch.compile,
+and for each method also the images per second and the fraction of the GPU's bfloat16 matrix rate (that of a large
+matrix product in the same run) that its passes reach.
 """
 
 import argparse

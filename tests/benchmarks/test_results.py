@@ -196,6 +196,21 @@ def test_the_eigenvalues_that_are_stated_are_the_rows(text, scale):
     assert f"ratio to SAM is {ratio:.2f} [{low:.2f}, {high:.2f}]" in text
 
 
+def test_the_accuracies_that_are_stated_of_figure_a5_are_those_of_the_summaries(text):
+    words, chosen = " ".join(text.split()), []
+    for scale, named in (
+        ("cpu-digits", 0),
+        ("cpu-fashion", 2),
+        ("cpu-cifar-ten", 0),
+    ):  # the lowest, stated by themselves
+        means = pd.read_csv(FOLDERS["m-rwp/figureA5-resnet18", scale] / "summary.csv").set_index("model")["mean"]
+        others = means.sort_values()[named:]
+        assert len(means) == 20
+        assert f"lie between {others.iloc[0]:.1f} and {others.iloc[-1]:.1f} %" in words
+        chosen.append(f"{means['m-rwp-0.015-0.5']:.1f}")
+    assert f"sigma 0.015 and lambda 0.5, has {chosen[0]}, {chosen[1]} and {chosen[2]} %" in words
+
+
 @pytest.mark.slow
 def test_the_flatness_that_is_stated_is_the_rows(text):
     said = " ".join(text[text.index("Two figures have no claims") : text.index("## cifar100-20")].split())

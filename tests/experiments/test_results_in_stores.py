@@ -113,6 +113,20 @@ def test_a_store_that_another_process_writes_to_is_not_merged(comparison_copy, u
     assert not (tmp_path / "merged").exists()
 
 
+def test_nor_is_one_that_another_process_began_to_write_to_meanwhile(comparison_copy, url, tmp_path, monkeypatch):
+    store, download = stored(comparison_copy, url), ObjectStore.download
+
+    def begun(self, *arguments):
+        download(self, *arguments)
+        writer = {"id": "1", "host": "elsewhere", "pid": 7, "copy": "1", "held": True, "time": time.time()}
+        store.write(WRITER, json.dumps(writer).encode())
+
+    monkeypatch.setattr(ObjectStore, "download", begun)
+    done = invoke("merge", url, comparison_copy, "--out", tmp_path / "merged", cwd=machine(tmp_path, "first"))
+    assert "process 7 on elsewhere writes to" in done.stderr
+    assert not (tmp_path / "merged").exists()
+
+
 @pytest.mark.parametrize("command", ["merge", "analyze", "pack", "plan"])
 def test_a_store_without_results_is_named_and_left_alone(command, write_quick_spec, url, comparison_copy, tmp_path):
     arguments = {

@@ -1,4 +1,4 @@
-"""Two real processes that work together over gloo. They start once and then do one job after the other."""
+"""Real processes that work together over gloo. They start once and then do one job after the other."""
 
 import datetime
 import importlib

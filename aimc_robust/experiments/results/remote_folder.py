@@ -186,6 +186,8 @@ def fetched(url: str, *, weights: bool = False, may_be_empty: bool = False, idle
         folder = Path(temporary, "results")
         folder.mkdir()
         store.download([name for name in names if weights or not name.endswith(".safetensors")], folder)
+        if idle:  # nor did one begin meanwhile
+            _idle_writer(store)
         try:
             yield folder
         except AimcError as error:
