@@ -1,26 +1,26 @@
 """Philox 4x64-10: random bits as a function of a key and a counter, the same on every device and in any order.
 
-J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form; on GPUs
-a kernel of Triton; on other devices tensor operations. This form of Philox, and not the one of 32-bit words, because
-NumPy has it: in tensor operations, bits for a small layer would cost ten times as much as its errors.
+J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form, or, where
+it is installed, in kernels of Numba; on GPUs a kernel of Triton; on other devices tensor operations. This form of Philox, and not the one of 32-bit words, because NumPy has it: in tensor operations, bits for
+a small layer would cost ten times as much as its errors.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import threading
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aimc_robust.errors import warn
+from aimc_robust.philox_constants import MULTIPLIERS, ROUNDS, WEYL, WORD
 
-ROUNDS = 10
-MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
-WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # added to the two halves of a key from round to round
-LOW, WORD = 2**32 - 1, 2**64 - 1
+LOW = 2**32 - 1
 _OF_THREAD, _EMPTY = threading.local(), np.zeros(4, np.uint64)
 
 
@@ -52,7 +52,7 @@ def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
         "bit_generator": "Philox",
         "state": {
             "counter": np.array((first, 0, 0, 0), np.uint64),
-            "key": np.array((key & WORD, key >> 64), np.uint64),
+            "key": np.array(halves(key), np.uint64),
         },
         "buffer": _EMPTY,
         "buffer_pos": 4,  # the buffer is used up
@@ -63,11 +63,32 @@ def _numpy_words(key: int, first: int, count: int) -> np.ndarray:
     return words
 
 
+def halves(key: int) -> tuple[int, int]:
+    """Return the lower and the upper word of a key."""
+    return key & WORD, key >> 64
+
+
+@functools.cache
+def numba_kernels() -> ModuleType | None:
+    """Return the module `numba_kernels`, or None if Numba is not installed. The first import takes half a second."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        from aimc_robust import numba_kernels
+    except Exception as error:  # Numba does not support this version of Python or NumPy
+        warn(
+            "random numbers are computed by NumPy, which is slower, because Numba cannot be used: "
+            f"{' '.join(str(error).split()) or type(error).__name__}",
+        )
+        return None
+    return numba_kernels
+
+
 @functools.cache
 def _kernel_on(device: torch.device) -> Callable[[Tensor, int, int, int], Tensor] | None:
-    """Return `philox_kernel.philox_bits`; None, with a warning, if it cannot be compiled for a GPU."""
+    """Return `philox_triton.philox_bits`; None, with a warning, if it cannot be compiled for a GPU."""
     try:
-        from aimc_robust.philox_kernel import philox_bits
+        from aimc_robust.philox_triton import philox_bits
 
         philox_bits(_kernel_constants((0,), device), 0, 1, ROUNDS)
     except Exception as error:  # no Triton for this system, or no C compiler, which it needs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -17,12 +18,13 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from aimc_robust.philox import random_bits
+from aimc_robust.philox import halves, numba_kernels, random_bits
 from aimc_robust.seeding import Axes
 
 CACHED = 2**18  # numbers that are made at a time on a CPU: few enough for its cache, enough for a thread
 CPU = torch.device("cpu")
-PARTS_IN_THREADS = 4  # of so many numbers, from which on threads are worth their start
+WORTH_THREADS = 2**17  # numbers, from which on threads are used
+LONG_ROW = 512  # numbers, from which on Numba is used, whose import takes half a second
 
 Array: TypeAlias = "np.ndarray | Tensor"
 Distribution: TypeAlias = Callable[[Any, Any, Any], Any]
@@ -90,24 +92,47 @@ def draw_rows(
         drawn = random_bits(keys, first, rows * per_row, device)
         return distribution(drawn.reshape(-1, words), torch, None)[:, :count].reshape(len(keys), rows, count)
     numbers = np.empty((len(keys), rows, count), np.float32)
+    compiled = _compiled(distribution, rows, count)
     step = max(CACHED // (words * len(keys)), 1)
 
-    def draw(start: int) -> None:
-        part = numbers[:, start : start + step]
-        drawn = random_bits(keys, first + start * per_row, part.shape[1] * per_row, CPU).reshape(-1, words)
-        if len(keys) == 1 and width == count:
-            distribution(drawn, np, part[0])
-        else:
-            part[...] = distribution(drawn, np, None)[:, :count].reshape(part.shape)
-
-    starts, threads = range(0, rows, step), torch.get_num_threads()
-    if threads == 1 or len(starts) < PARTS_IN_THREADS:
+    def draw(starts: range) -> None:
         for start in starts:
-            draw(start)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(draw, starts))  # which raises what a thread raised
+            part = numbers[:, start : min(start + step, starts.stop)]
+            if compiled is not None:
+                for key, own in zip(keys, part, strict=True):
+                    compiled(own, first + start * per_row, *halves(key))
+                continue
+            drawn = random_bits(keys, first + start * per_row, part.shape[1] * per_row, CPU).reshape(-1, words)
+            if len(keys) == 1 and width == count:
+                distribution(drawn, np, part[0])
+            else:
+                part[...] = distribution(drawn, np, None)[:, :count].reshape(part.shape)
+
+    threads = torch.get_num_threads() if numbers.size >= WORTH_THREADS else 1
+    share = -(-rows // threads)
+    own, *others = (range(start, min(start + share, rows), step) for start in range(0, rows, share))
+    # This thread works, too: two that are woken at once often wait for the same core.
+    drawing = [_pool(len(others), os.getpid()).submit(draw, starts) for starts in others]
+    draw(own)
+    for part in drawing:
+        part.result()  # which raises what its thread raised
     return torch.from_numpy(numbers)
+
+
+def _compiled(distribution: Distribution, rows: int, count: int) -> Callable[..., None] | None:
+    """Return the kernel of Numba for many numbers, if there is one: kernel(numbers, first block, words of the key)."""
+    if distribution is short_normals and rows * count >= WORTH_THREADS and (kernels := numba_kernels()) is not None:
+        return functools.partial(kernels.look_up, normal_means())
+    # Its last digits are not NumPy's: which of them computes a row may not depend on what else is drawn.
+    if distribution is normals and count >= LONG_ROW and (kernels := numba_kernels()) is not None:
+        return kernels.normals
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return threads that stay: to start them takes as long as a million numbers. A forked process has its own."""
+    return ThreadPoolExecutor(threads)
 
 
 def normals(bits: Any, module: Any, out: Any = None) -> Any:

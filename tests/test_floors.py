@@ -14,7 +14,8 @@ PACKAGE = Path(aimc_robust.__file__).parent
 
 # Bottom to top. Folders of one floor may not import each other.
 FLOORS = (
-    {"errors", "seeding", "philox_kernel", "float32_convolutions"},
+    {"errors", "seeding", "philox_constants", "philox_triton", "float32_convolutions"},
+    {"philox_numba"},
     {"philox"},
     {"random_numbers"},
     {"io", "parallel", "statistics", "noise"},

@@ -68,7 +68,7 @@ def test_the_kernel_compiles_for_a_gpu(kind_of_number):
     triton = pytest.importorskip("triton", reason="torch brings Triton along on Linux only")
     compiler = pytest.importorskip("triton.compiler")
     target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
-    kernel = importlib.import_module("aimc_robust.philox_kernel")
+    kernel = importlib.import_module("aimc_robust.philox_triton")
     signature = {"words": "*i64", "constants": "*i64", "first": kind_of_number, "blocks": kind_of_number}
     constants = {"TOGETHER": kernel.TOGETHER, "ROUNDS": 10}
     source = compiler.ASTSource(kernel._philox, signature | dict.fromkeys(constants, "constexpr"), constants)
@@ -93,9 +93,9 @@ def interpreted(monkeypatch):
     """The kernel for GPUs, run by Triton's interpreter on the CPU; Triton 3.3 compiles nothing afterwards."""
     pytest.importorskip("triton", reason="torch brings Triton along on Linux only")
     monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where a kernel is defined
-    monkeypatch.delitem(sys.modules, "aimc_robust.philox_kernel", raising=False)
-    yield importlib.import_module("aimc_robust.philox_kernel")
-    sys.modules.pop("aimc_robust.philox_kernel", None)
+    monkeypatch.delitem(sys.modules, "aimc_robust.philox_triton", raising=False)
+    yield importlib.import_module("aimc_robust.philox_triton")
+    sys.modules.pop("aimc_robust.philox_triton", None)
 
 
 @pytest.mark.parametrize(("first", "blocks"), [(0, 1), (7, 1), (11, 300), (2**31 - 1, 2), (2**62, 256), (5, 0)])
@@ -107,7 +107,7 @@ def test_the_kernel_gives_the_same_bits(first, blocks, interpreted):
 
 
 def test_a_gpu_whose_kernel_cannot_be_compiled_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "aimc_robust.philox_kernel", None)  # cannot be imported
+    monkeypatch.setitem(sys.modules, "aimc_robust.philox_triton", None)  # cannot be imported
     kernel_on = philox_module._kernel_on.__wrapped__
     with pytest.warns(UserWarning, match="random numbers on cuda:0 are computed by tensor operations, which is slower"):
         assert kernel_on(torch.device("cuda", 0)) is None
