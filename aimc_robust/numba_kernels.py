@@ -5,6 +5,7 @@ Philox is as in `philox`. Normal numbers differ from NumPy's in the last digits 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,13 @@ cosine_ratio = _polynomial(-1.23369795, 0.25360636, -0.02042625)  # (cos(pi x / 
 sine_ratio = _polynomial(1.57079632, -0.64596348, 0.07968023, -0.00460218)  # sin(pi x / 2) / x, of x^2 to 1/4
 
 
-def _compiled(signature: str) -> Any:
+Kernel = Callable[..., None]
+
+
+def _compiled(signature: str) -> Callable[[Kernel], Kernel]:
     """Compile a function when it is defined, or read it from Numba's cache on disk."""
 
-    def compile_(function: Any) -> Any:
+    def compile_(function: Kernel) -> Kernel:
         try:
             return njit(signature, nogil=True, cache=True)(function)
         except RuntimeError:  # no folder that can be written to
@@ -56,8 +60,7 @@ def _compiled(signature: str) -> Any:
     return compile_
 
 
-@intrinsic
-def _product(typing: Any, a: Any, b: Any) -> Any:
+def _multiply_words(typing: Any, a: Any, b: Any) -> Any:
     """Multiply words: the upper and the lower 64 bits, by the processor's one instruction for both."""
     signature = types.UniTuple(types.uint64, 2)(types.uint64, types.uint64)
 
@@ -68,6 +71,9 @@ def _product(typing: Any, a: Any, b: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, (high, builder.trunc(product, word)))
 
     return signature, generate
+
+
+_product: Any = intrinsic(_multiply_words)
 
 
 def _same_bits(from_type: Any, to_type: Any) -> Any:

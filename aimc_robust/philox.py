@@ -1,8 +1,9 @@
 """Philox 4x64-10: random bits as a function of a key and a counter, the same on every device and in any order.
 
-J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form, or, where
-it is installed, in kernels of Numba; on GPUs a kernel of Triton; on other devices tensor operations. This form of Philox, and not the one of 32-bit words, because NumPy has it: in tensor operations, bits for
-a small layer would cost ten times as much as its errors.
+J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. On the CPU NumPy's compiled form and,
+where Numba is installed, its kernels; on GPUs a kernel of Triton; on other devices tensor operations. This form of
+Philox, and not the one of 32-bit words, because NumPy has it: in tensor operations, bits for a small layer would cost
+ten times as much as its errors.
 """
 
 from __future__ import annotations

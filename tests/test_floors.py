@@ -15,7 +15,7 @@ PACKAGE = Path(aimc_robust.__file__).parent
 # Bottom to top. Folders of one floor may not import each other.
 FLOORS = (
     {"errors", "seeding", "philox_constants", "philox_triton", "float32_convolutions"},
-    {"philox_numba"},
+    {"numba_kernels"},
     {"philox"},
     {"random_numbers"},
     {"io", "parallel", "statistics", "noise"},

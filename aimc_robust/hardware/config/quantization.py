@@ -37,8 +37,35 @@ class Levels(NamedTuple):
     def values(self) -> Tensor:
         """Compute the values in the memory of the numbers."""
         if self.shift:
-            return _affine_(self.numbers, self.step, self.shift)
+            return _affine(self.numbers, self.step, self.shift, overwrite=True)
         return self.numbers if self.step == 1.0 else self.numbers.mul_(self.step)
+
+
+class LevelScale(NamedTuple):
+    """Whole numbers as the levels of a converter: a value x has the level clamp(scale * x + shift, first, last)."""
+
+    scale: float
+    shift: float
+    first: float
+    last: float
+
+    def round_(self, scaled: Tensor) -> Levels:
+        """Round scale * x + shift to levels, in place."""
+        numbers = scaled.clamp_(self.first, self.last).round_()
+        return Levels(numbers, 1.0 / self.scale, -self.shift / self.scale)
+
+
+def level_scale(low: float, high: float, steps: int) -> LevelScale:
+    """Return the scale of steps + 1 equally spaced levels on [low, high].
+
+    On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and if 0 lies between two
+    levels it is rounded up, whatever the range (as in CrossSim).
+    """
+    scale = steps / (high - low)
+    if low == -high and steps % 2 == 0:
+        return LevelScale(scale, 0.0, -steps / 2, steps / 2)
+    levels_below_zero = steps / 2 if low == -high else -low * scale + 0.0  # may be fractional; not -0.0
+    return LevelScale(scale, levels_below_zero, 0.0, float(steps))
 
 
 def quantize(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Tensor:
@@ -56,28 +83,23 @@ def quantize_to_levels(x: Tensor, low: float, high: float, steps: int, *, overwr
     if torch.is_grad_enabled() and x.requires_grad:
         rounded: Tensor = _StraightThrough.apply(x, low, high, steps)
         return Levels(rounded)
-    return _round_(x.clamp_(low, high) if overwrite else x.clamp(low, high), low, high, steps)
+    return _to_levels(x, low, high, steps, overwrite=overwrite)
 
 
-def _round_(x: Tensor, low: float, high: float, steps: int) -> Levels:
-    """Round x, which lies within [low, high], in place and in as few passes as possible.
-
-    On a symmetric range levels are counted from its middle: a level at 0 is exactly 0, and if 0 lies between two
-    levels it is rounded up, whatever the range (as in CrossSim).
-    """
+def _to_levels(x: Tensor, low: float, high: float, steps: int, *, overwrite: bool = False) -> Levels:
+    """Clip x and round it in as few passes as possible."""
     if not steps:
-        return Levels(x)
-    step = (high - low) / steps
-    if low == 0 or (low == -high and steps % 2 == 0):
-        return Levels(x.mul_(1.0 / step).round_(), step)
-    levels_below_zero = steps / 2 if low == -high else -low / step  # may be fractional
-    return Levels(_affine_(x, 1.0 / step, levels_below_zero).round_(), step, -levels_below_zero * step)
+        return Levels(x.clamp_(low, high) if overwrite else x.clamp(low, high))
+    levels = level_scale(low, high, steps)
+    if levels.shift:
+        return levels.round_(_affine(x, levels.scale, levels.shift, overwrite=overwrite))
+    return levels.round_(x.mul_(levels.scale) if overwrite else x.mul(levels.scale))
 
 
-def _affine_(x: Tensor, factor: float, shift: float) -> Tensor:
-    """Compute factor * x + shift in one pass, in place if it can be."""
+def _affine(x: Tensor, factor: float, shift: float, *, overwrite: bool) -> Tensor:
+    """Compute factor * x + shift in one pass; `overwrite`: in place, if it can be."""
     # torch.export records the operation with gradients, which torch refuses for `out`.
-    out = None if torch.compiler.is_exporting() else x
+    out = x if overwrite and not torch.compiler.is_exporting() else None
     return torch.add(torch.full((), shift, dtype=x.dtype, device=x.device), x, alpha=factor, out=out)
 
 
@@ -87,7 +109,7 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float, steps: int) -> Tensor:
         ctx.save_for_backward((x >= low) & (x <= high))
-        return _round_(x.clamp(low, high), low, high, steps).values()
+        return _to_levels(x, low, high, steps).values()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

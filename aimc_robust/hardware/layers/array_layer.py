@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from aimc_robust.errors import InputError
 from aimc_robust.float32_convolutions import float32_convolutions
-from aimc_robust.hardware.config.converters import ADC, DAC
+from aimc_robust.hardware.config.converters import DAC
 from aimc_robust.hardware.config.crossbar import Crossbar
 from aimc_robust.hardware.config.quantization import Levels, input_slices
 from aimc_robust.hardware.config.ranges import LayerRanges
 from aimc_robust.hardware.config.tiling import partition
-from aimc_robust.hardware.layers.adc_errors import ADCErrors
 from aimc_robust.hardware.layers.bypass_guard import GuardedWeight, bypassed
 from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
-from aimc_robust.hardware.layers.noisy_inputs import NoisyInputs
+from aimc_robust.hardware.layers.output_stage import OutputStage
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import Array, reject_tracing, reject_vmap, to_variance_type
+from aimc_robust.hardware.programming.read_noise import reject_tracing, reject_vmap, to_variance_type
 
 # Images are processed in chunks, so that intermediate results stay small: on a CPU in its cache.
-VALUES_PER_CHUNK = 2**20
+VALUES_PER_CHUNK = 2**21
 VALUES_ON_ACCELERATOR = 2**25  # 128 MiB: smaller ones would leave a GPU idle
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-class ArrayLayer(NoisyInputs):
+class ArrayLayer(OutputStage):
     """One weight matrix in its arrays; a subclass defines how inputs are applied to it.
 
     y = scale * (sum over banks of factor * (sum over arrays of ADC(sum_j g_j DAC(x)_j + noise)) + offset * sum_j
@@ -43,7 +41,6 @@ class ArrayLayer(NoisyInputs):
     Attributes:
         step: Time step of a recurrent layer, which has read noise of its own; empty: none.
         find_ranges: Finds the converter ranges anew from each batch of inputs, in training; None: they are given.
-        tiles: [start, stop) of the rows of each array.
     """
 
     step: tuple[int, ...] = ()
@@ -141,8 +138,11 @@ class ArrayLayer(NoisyInputs):
         """Contribution of one array to the digital sum: its current, in units of one device times the layer's input."""
         dac = self.crossbar.periphery.dac
         if dac is None or not dac.slice_bits or self.is_calibrating:
-            current = self._column_currents(rows, matrix, bank, tile, self.full_scale)
-            return self._convert_output(current, bank, tile, self.full_scale)
+            needs_gradient = torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad)
+            levels = None if needs_gradient else self.levels_of_products(bank, tile)
+            scale, shift = (1.0, 0.0) if levels is None else (levels.scale, levels.shift)
+            current = self._column_currents(rows, matrix, bank, tile, self.full_scale, scale=scale, shift=shift)
+            return self.convert_output(current, bank, tile, self.full_scale, levels)
         result = self._read_sliced(dac, rows, matrix, bank, tile)
         if torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad):
             unsliced = self.row_products(rows, matrix, *self.tiles[tile])
@@ -160,21 +160,30 @@ class ArrayLayer(NoisyInputs):
             part = RowInputs(x, bias_input, driven=rows.driven)
             current = self._column_currents(part, matrix, bank, tile, 1.0, input_slice=number)
             if per_slice:
-                current = self._convert_output(current, bank, tile, 1.0).values()
+                current = self.convert_output(current, bank, tile, 1.0).values()
             total = (current if total is None else total.add_(current)).mul_(2.0**-dac.slice_bits)
         assert total is not None
         total = total.mul_(factor)
         if not per_slice:
-            total = self._convert_output(total, bank, tile, 1.0).values()
+            total = self.convert_output(total, bank, tile, 1.0).values()
         return total.mul_(self.full_scale)
 
     def _column_currents(
-        self, rows: RowInputs, matrix: Tensor, bank: int, tile: int, unit: float, *, input_slice: int = 0
+        self,
+        rows: RowInputs,
+        matrix: Tensor,
+        bank: int,
+        tile: int,
+        unit: float,
+        *,
+        input_slice: int = 0,
+        scale: float = 1.0,
+        shift: float = 0.0,
     ) -> Tensor:
-        """Column currents of one array, with noise; `unit` is a full-scale input."""
+        """Column currents of one array, with noise: scale * current + shift. `unit` is a full-scale input."""
         start, stop = self.tiles[tile]
         if self.noise is None:
-            return self.row_products(rows, matrix, start, stop)
+            return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop, scale, shift)
         array, periphery = (bank, tile, input_slice, *self._stream), self.crossbar.periphery
         variances: Tensor | None = getattr(self, f"variances_{bank}", None)
         if periphery.dac_noise:
@@ -182,56 +191,9 @@ class ArrayLayer(NoisyInputs):
             current, variance = self.read_noisy_inputs(rows, matrix, variances, (start, stop), array, std)
         else:
             inputs = self._inputs_of(rows, start, stop)
-            current, variance = self._multiply(inputs, matrix, start, stop), None
+            current, variance = self._multiply(inputs, matrix, start, stop, scale, shift), None
             if variances is not None:
                 with torch.no_grad():
                     variance = self._multiply(inputs.squares(), variances, start, stop)
                     variance = to_variance_type(variance, overwrite=True).to(current.dtype)
-        return self._add_noise(current, variance, periphery.output_noise * unit, array)
-
-    def _add_noise(self, current: Tensor, variance: Tensor | None, std: float, array: Array) -> Tensor:
-        """Add the read noise of the devices, of this variance, and that of the outputs: one Gaussian number of both."""
-        assert self.noise is not None
-        with torch.no_grad():
-            if variance is not None:
-                variance = variance.add_(std**2) if std else variance
-                # Sums of nonnegative terms; only a GPU's fast convolutions may give values below 0.
-                total = (variance if variance.device.type == "cpu" else variance.clamp_(min=0.0)).sqrt_()
-                numbers = self.noise.draw(total, array, outputs_last=self.outputs_last)
-            elif std:
-                numbers = self.noise.draw(current, array, outputs_last=self.outputs_last)
-        if variance is not None:
-            return current.addcmul_(total, numbers)
-        return current.add_(numbers, alpha=std) if std else current
-
-    def _convert_output(self, current: Tensor, bank: int, tile: int, unit: float) -> Levels:
-        """Apply the ADC; `unit` is the unit of its range."""
-        adc = self.crossbar.periphery.adc
-        if self.observer is not None:
-            self.observer("current", bank, current / unit)
-        if adc is None or self.observer is not None:
-            return Levels(current)
-        low, high = self._adc_range(adc, bank, tile)
-        if self.adc_errors is not None:
-            current = self.adc_errors.apply(current, low * unit, high * unit, (bank, tile), self._per_output)
-        return adc.convert(current, low * unit, high * unit)
-
-    @cached_property
-    def adc_errors(self) -> ADCErrors | None:
-        """Errors of the ADCs on this chip, if they have any."""
-        adc = self.crossbar.periphery.adc
-        if adc is None or not adc.has_errors:
-            return None
-        return ADCErrors(adc, self._periphery_axes, self.array_of_outputs)
-
-    def _adc_range(self, adc: ADC, bank: int, tile: int) -> tuple[float, float]:
-        if not isinstance(adc.range, str):
-            return adc.range
-        if adc.range == "calibrated":
-            return self.adc_ranges()[bank]
-        start, stop = self.tiles[tile]
-        mapping = self.crossbar.weights.mapping
-        # All devices of one sign at the end of the window, those of the other at 0.
-        limit = float(stop - start) * max(map(mapping.signs.count, (1.0, -1.0))) / mapping.banks
-        nonnegative = -1.0 not in mapping.signs and self.dac_kind == "unsigned"
-        return (0.0 if nonnegative else -limit), limit
+        return self.add_noise(current, variance, periphery.output_noise * unit, array, scale)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aimc_robust.hardware.config.tiling import Interval
 from aimc_robust.hardware.layers.input_stage import InputStage, RowInputs
@@ -28,8 +26,8 @@ class ArrayProduct(InputStage):
         """Return the input channels [first, last) of each group, in the memory layout in which `product` is fastest."""
 
     @abstractmethod
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Multiply channels from `select_channels` with their weights, filters first: a new tensor."""
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Multiply channels from `select_channels` with their weights, filters first, and add a bias: a new tensor."""
 
     def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
         """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
@@ -46,20 +44,23 @@ class ArrayProduct(InputStage):
         """Inputs of the channels of the rows [start, stop)."""
         return rows._replace(inputs=self.select_channels(rows.inputs, *self._channels_of(start, stop)))
 
-    def _multiply(self, inputs: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
-        """Multiply rows [start, stop) of `matrix` with inputs from `_inputs_of`."""
+    def _multiply(
+        self, inputs: RowInputs, matrix: Tensor, start: int, stop: int, scale: float = 1.0, shift: float = 0.0
+    ) -> Tensor:
+        """Multiply rows [start, stop) of `matrix` with inputs from `_inputs_of`: scale * products + shift."""
         (first, last), kernel = self._channels_of(start, stop), self.input_rows // self.shape[1]
+        part = matrix[:, first * kernel : last * kernel]
         # If an array's edge cuts a channel's kernel, the part outside is zero: no device, no current.
-        outside = start - first * kernel, last * kernel - min(stop, self.input_rows)
-        part = torch.zeros_like(matrix[:, :kernel])
-        if start < self.input_rows:
-            part = matrix[:, start : min(stop, self.input_rows)]
-            part = F.pad(part, outside) if any(outside) else part
+        before, inside = start - first * kernel, max(min(stop, self.input_rows) - start, 0)
+        if scale != 1.0 or inside < part.shape[1]:
+            part = part * scale
+            part[:, :before] = 0.0
+            part[:, before + inside :] = 0.0
         weight = part.to(inputs.inputs.dtype).reshape(-1, last - first, *self.shape[2:])
-        out = self.product(inputs.inputs, weight)
+        out = self.product(inputs.inputs, weight, weight.new_full((len(weight),), shift) if shift else None)
         if stop <= self.input_rows:
             return out
-        biases = matrix[:, max(start, self.input_rows) : stop].sum(dim=1) * inputs.bias_input
+        biases = matrix[:, max(start, self.input_rows) : stop].sum(dim=1) * (inputs.bias_input * scale)
         return out.add_(self._per_output(biases, out))
 
     def _per_output(self, values: Tensor, like: Tensor) -> Tensor:

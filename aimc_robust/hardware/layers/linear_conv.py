@@ -42,9 +42,9 @@ class AnalogLinear(ArrayLayer):
         """Return a range of inputs; see `ArrayProduct.select_channels`."""
         return x[..., first:last]
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Multiply; see `ArrayProduct.product`."""
-        return F.linear(x, weight)
+        return F.linear(x, weight, bias)
 
     def read_inputs(self, x: Tensor) -> Tensor:
         """Return `x`: each vector is a read; see `NoisyInputs.read_inputs`."""
@@ -118,10 +118,10 @@ class AnalogConvolution(ArrayLayer):
         # Convolutions of the few channels of an array are faster with channels last.
         return x.contiguous(memory_format=CHANNELS_LAST.get(x.ndim, torch.contiguous_format))
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve; see `ArrayProduct.product`."""
         padding = self._padding[::-2] if self.pads_in_product else 0
-        return self._convolve(x, weight, None, self._window_stride, padding, self.dilation, self.groups)
+        return self._convolve(x, weight, bias, self._window_stride, padding, self.dilation, self.groups)
 
     def read_inputs(self, x: Tensor) -> Tensor:
         """Return the windows (images, groups, rows, *positions); see `NoisyInputs.read_inputs`."""
@@ -222,9 +222,9 @@ class AnalogTransposedConvolution(AnalogConvolution):
             padding = [dilation * (kernel - 1) - cut, dilation * (kernel - 1) - cut + extra, *padding]
         return F.pad(spread, padding)
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve with the flipped kernel; see `ArrayProduct.product`."""
-        return super().product(x, weight.flip(list(range(2, weight.ndim))))
+        return super().product(x, weight.flip(list(range(2, weight.ndim))), bias)
 
     def read_inputs(self, x: Tensor) -> Tensor:
         """Return the windows, whose kernel is flipped; see `NoisyInputs.read_inputs`."""

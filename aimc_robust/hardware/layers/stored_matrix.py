@@ -82,11 +82,12 @@ class StoredMatrix(nn.Module):
 
         Their shape is (outputs, input_rows + bias_rows).
         """
-        scale = self.scale.to(self.precision)
-        u = self._weight.to(self.precision).flatten(1) / nonzero(scale)
+        weight, scale = self._weight.to(self.precision).flatten(1), nonzero(self.scale.to(self.precision))
         if len(self.factors) == 1:
-            states = ((u - self.offset) if self.offset else u) * (1.0 / self.factors[0])
+            states = weight / (scale * self.factors[0])
+            states = states - self.offset / self.factors[0] if self.offset else states
         else:
+            u = weight / scale
             # A change of the weight since programming is distributed over the banks, and so is the gradient.
             stored = [getattr(self, f"banks_{i}") for i in range(len(self.factors))]
             programmed = sum(factor * states for factor, states in zip(self.factors, stored, strict=True))

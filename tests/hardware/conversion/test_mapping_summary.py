@@ -29,7 +29,7 @@ DACS = [
 def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
     """Layer -> what the arrays of a programmed model do, counted in its forward pass."""
     counts: dict[str, Counter[str]] = {}
-    outputs, currents, convert = ArrayLayer.array_outputs, ArrayLayer._column_currents, ArrayLayer._convert_output
+    outputs, currents, convert = ArrayLayer.array_outputs, ArrayLayer._column_currents, ArrayLayer.convert_output
 
     def array_outputs(layer: ArrayLayer, x: Tensor) -> Levels:
         out = outputs(layer, x)
@@ -56,7 +56,7 @@ def observe(model: nn.Module, x: Tensor) -> dict[str, Counter[str]]:
     with pytest.MonkeyPatch.context() as monkeypatch, torch.no_grad():
         monkeypatch.setattr(ArrayLayer, "array_outputs", array_outputs)
         monkeypatch.setattr(ArrayLayer, "_column_currents", column_currents)
-        monkeypatch.setattr(ArrayLayer, "_convert_output", convert_output)
+        monkeypatch.setattr(ArrayLayer, "convert_output", convert_output)
         call_model(model, x)
     return counts
 
