@@ -17,7 +17,7 @@ from aimc_robust.philox_constants import MULTIPLIERS, ROUNDS, WEYL
 
 TOGETHER = 64  # blocks of 256 bits that are looked up together, in the first cache
 M0, M1, W0, W1 = (np.uint64(word) for word in (*MULTIPLIERS, *WEYL))
-ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
+ONE, TWO = np.float32(1.0), np.float32(2.0)
 HALF_STEP, STEP, QUARTER = np.float32(2.0**-32), np.float32(2.0**-31), np.float32(2.0**-30)
 LOG_2 = np.float32(np.log(2.0))
 TWO_THIRDS = np.int32(0x3F2AAAAB)  # the bits of the number in float32
@@ -122,34 +122,38 @@ def look_up(table: Any, numbers: Any, first: Any, key_0: Any, key_1: Any) -> Non
                 numbers[row, start + i] = table[places[i]]
 
 
+@njit(inline="always")
+def pair(radius_bits: Any, turn: Any) -> Any:
+    """Transform two int32 to two normal numbers: 31 bits give a radius, 32 an angle, in 2^-32 of a turn."""
+    x = np.float32(radius_bits & np.int32(2**31 - 1)) * STEP + HALF_STEP
+    bits = to_bits(x)
+    exponent = np.int32(np.int32(bits - TWO_THIRDS) >> np.int32(23))
+    x = from_bits(np.int32(bits - np.int32(exponent << np.int32(23)))) - ONE  # from -1/3 to 1/3
+    radius = np.sqrt((x * log_ratio(x) + np.float32(exponent) * LOG_2) * -TWO)
+    quarter = np.int32(np.int32(turn + np.int32(2**29)) >> np.int32(30))  # the nearest, -2 to 1
+    x = np.float32(np.int32(turn - np.int32(quarter << np.int32(30)))) * QUARTER
+    square = x * x
+    cosine, sine = cosine_ratio(square) * square + ONE, sine_ratio(square) * x
+    first, second = (sine, cosine) if quarter & np.int32(1) else (cosine, sine)
+    first = -radius * first if np.int32(quarter + np.int32(1)) & np.int32(2) else radius * first
+    second = -radius * second if quarter & np.int32(2) else radius * second
+    return first, second
+
+
 @_compiled("void(float32[:, ::1], uint64, uint64, uint64)")
 def normals(numbers: Any, first: Any, key_0: Any, key_1: Any) -> None:
-    """Write normal numbers of 32 bits, see `random_numbers.normals`."""
+    """Write normal numbers of 32 bits, see `random_numbers.normals`; rows as in `look_up`."""
     rows, count = numbers.shape
     blocks = (count + 7) // 8
     words = np.empty(4 * blocks, np.uint64)
     bits = words.view(np.int32)
     half = 4 * blocks
-    radii, angles = bits[:half], bits[half:]
     cosines, sines = np.empty(half, np.float32), np.empty(half, np.float32)
     for row in range(rows):
         fill_words(words, first, key_0, key_1)
         first += np.uint64(blocks)
         for i in range(half):
-            x = np.float32(radii[i] & np.int32(0x7FFFFFFF)) * STEP + HALF_STEP
-            pattern = to_bits(x)
-            exponent = np.int32(np.int32(pattern - TWO_THIRDS) >> np.int32(23))
-            x = from_bits(np.int32(pattern - np.int32(exponent << np.int32(23)))) - ONE  # from -1/3 to 1/3
-            radius = np.sqrt((x * log_ratio(x) + np.float32(exponent) * LOG_2) * -TWO)
-            turn = angles[i]
-            quarter = np.int32(np.int32(turn + np.int32(2**29)) >> np.int32(30))  # the nearest, -2 to 1
-            x = np.float32(np.int32(turn - np.int32(quarter << np.int32(30)))) * QUARTER
-            square = x * x
-            cosine, sine = cosine_ratio(square) * square + ONE, sine_ratio(square) * x
-            is_odd = quarter & np.int32(1)
-            a, b = (sine, cosine) if is_odd else (cosine, sine)
-            cosines[i] = -radius * a if np.int32(quarter + np.int32(1)) & np.int32(2) else radius * a
-            sines[i] = -radius * b if quarter & np.int32(2) else radius * b
+            cosines[i], sines[i] = pair(bits[i], bits[half + i])
         numbers[row, : min(half, count)] = cosines[:count]
         if count > half:
             numbers[row, half:] = sines[: count - half]

@@ -1,7 +1,7 @@
 """Random numbers of a simulated chip: a function of their axes and their row, the same on every device.
 
-Normal numbers of 32 bits on two devices, or two kinds of CPU, differ in the last digits of float32 (by 1e-6), because
-logarithm, sine and cosine do; all others are equal.
+Normal numbers of 32 bits on two devices, on two kinds of CPU, or with and without Numba, differ in the last digits of
+float32 (by 1e-6), because logarithm, sine and cosine do; all others are equal.
 """
 
 from __future__ import annotations

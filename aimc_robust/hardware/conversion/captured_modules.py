@@ -18,6 +18,7 @@ from aimc_robust.noise.analog_weights import analog_weights
 
 REGISTERED = ("_parameters", "_buffers", "_modules")
 """Attributes in which a module keeps what is registered."""
+PLAIN = {bool, int, float, str, type(None)}
 
 
 def reject_captured_modules(copied: nn.Module, original: nn.Module) -> None:
@@ -35,7 +36,7 @@ def reject_captured_modules(copied: nn.Module, original: nn.Module) -> None:
         if id(module) in held:
             continue
         own_forward = inspect.getattr_static(type(module), "forward", None)  # as it is: torch.jit computes it otherwise
-        values = {repr(key): value for key, value in vars(module).items() if key not in REGISTERED}
+        values = {repr(key): value for key, value in _attributes(module) if key not in REGISTERED}
         for attribute, value in (values | {"the class's forward": own_forward}).items():
             source = next((held[id(x)] for x in _reachable(value, set()) if id(x) in held), None)
             if source is not None:
@@ -55,7 +56,7 @@ def reject_aliases(model: nn.Module) -> None:
     storages.pop(0, None)
     parameters = {id(parameter) for parameter in model.parameters()}
     for name, module in model.named_modules():
-        for attribute, value in vars(module).items():
+        for attribute, value in _attributes(module):
             if attribute in ("_parameters", "_modules"):
                 continue
             for x in _reachable(value, set()):
@@ -65,6 +66,13 @@ def reject_aliases(model: nn.Module) -> None:
                         f"{storages[_storage(x)]!r} (`.data`, `.detach()`, `.t()`), which would stay exact on a chip. "
                         "Keep the layer, and read its weight where it is used."
                     )
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Attributes that can hold something; most are numbers, or hooks that nobody has registered."""
+    for attribute, value in vars(module).items():
+        if type(value) not in PLAIN and not (isinstance(value, dict) and not value):
+            yield attribute, value
 
 
 def _place(name: str, module: nn.Module) -> str:
