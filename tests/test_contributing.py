@@ -24,7 +24,9 @@ def listed_folders() -> set[str]:
 
 def real_folders() -> set[str]:
     """The folders that hold files, to depth 3."""
-    files = [path for top in TOPS for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [
+        path for top in TOPS for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
     folders = {folder.as_posix() for file in files for folder in file.relative_to(ROOT).parents}
     return {folder for folder in folders if folder != "." and folder.count("/") < 3}
 

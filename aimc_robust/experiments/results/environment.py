@@ -11,7 +11,7 @@ import torch
 import aimc_robust
 from aimc_robust.training.fabric import Machine
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "scipy", "pandas", "scikit-learn", "pydantic", "matplotlib")
 
 
 def describe_environment(machine: Machine, threads: int | None = None) -> dict[str, Any]:
