@@ -1,7 +1,8 @@
-"""Claims: programming ResNet-18's 11 million weights takes at most 0.25 s on 2 cores; memory stays within 2 x.
+"""Claims: programming ResNet-18's 11 million weights takes at most 0.2 s on 2 cores; memory stays within 2 x.
 
-The aim is 0.2 s, for SONOS after a day, too. Measured on an AVX2 CPU whose two threads share a core: 0.22 to 0.27 s,
-and 0.30 to 0.33 s. Copying the model and folding its BatchNorms take 0.06 s of it; of the rest random numbers are half.
+Measured with Numba on an AVX2 CPU whose two threads share a core: 0.15 to 0.17 s, and 0.21 to 0.25 s for SONOS after a
+day; 0.22 s in hours in which that machine is slow for everything. Without Numba 0.20 s and 0.27 s. Copying the model
+and folding its BatchNorms take 0.05 s of it, random numbers as much.
 
     python benchmarks/speed/programming.py
 
@@ -21,6 +22,7 @@ import torch
 from common import images, resnet18_cifar
 
 from aimc_robust import ADC, DAC, Crossbar, Deployment, calibrate, program
+from aimc_robust.philox import numba_kernels
 from aimc_robust.tasks.classification import Classification
 
 CROSSBARS = {
@@ -49,8 +51,9 @@ def peak_mib() -> float:
 
 
 def added_mib(kind: str) -> float:
-    """Peak memory that model, programming and inference add to this process [MiB], without the library itself."""
+    """Peak memory that model, programming and inference add to this process [MiB], without the libraries themselves."""
     batch = images(250)
+    numba_kernels()  # 100 MiB
     torch.nn.functional.conv2d(batch[0][:1], torch.randn(4, 3, 3, 3))  # allocates the library's own workspaces
     before = peak_mib()
     model = resnet18_cifar().eval()
@@ -67,7 +70,7 @@ def added_mib(kind: str) -> float:
 def main() -> None:
     for name, make in CROSSBARS.items():
         elapsed = seconds(make(), DAY_S if "day" in name else 0.0)
-        print(f"{name:<28} programmed in {elapsed:.2f} s" + ("  (claim: <= 0.25)" if name == "RRAM Milo" else ""))
+        print(f"{name:<28} programmed in {elapsed:.2f} s" + ("  (claim: <= 0.20)" if name == "RRAM Milo" else ""))
     added = {
         kind: float(subprocess.run([sys.executable, __file__, kind], check=True, capture_output=True, text=True).stdout)
         for kind in ("plain", *CROSSBARS)
