@@ -86,11 +86,13 @@ def test_a_forked_process_has_threads_of_its_own():
     with use_threads(2):
         expected = normal(Axes(3), torch.empty(4, 2**16)).numpy()
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=drawn_in_threads, args=(theirs,))
+    process = multiprocessing.get_context("fork").Process(target=drawn_in_threads, args=(theirs,), daemon=True)
     process.start()
-    assert ours.poll(60)
-    assert np.array_equal(ours.recv(), expected)
-    process.join()
+    try:
+        assert ours.poll(60)
+        assert np.array_equal(ours.recv(), expected)
+    finally:
+        process.kill()
 
 
 def test_without_numba_numpy_draws_and_says_nothing(monkeypatch, recwarn):

@@ -24,10 +24,11 @@ ADCS = {
 @pytest.mark.parametrize("mapping", ["one-sided", "offset", BitSliced(weight_bits=8, slices=2)], ids=str)
 @pytest.mark.parametrize("adc", ADCS)
 @pytest.mark.parametrize("name", LAYERS)
-def test_both_ways_give_the_same(name, adc, mapping, bias_rows):
+@pytest.mark.parametrize("device", ["sonos-agrawal2022", "rram-milo2021"])  # with and without read noise of its own
+def test_both_ways_give_the_same(device, name, adc, mapping, bias_rows):
     layer, shape = LAYERS[name]
     crossbar = Crossbar(
-        "sonos-agrawal2022",
+        device,
         mapping=mapping,
         bias_rows=bias_rows,
         rows=11,
@@ -56,7 +57,7 @@ def test_ranges_beyond_float32_clip_or_round_to_zero(end):
         layer.weight.copy_(torch.tensor([[1.0, -0.5], [0.25, 0.5]]))
     on_chip = program(layer, crossbar)
     with torch.no_grad():
-        found = on_chip(torch.tensor([[1.0, 1.0], [1.0, 2.0], [-3.0, 1.0]]))
+        found = on_chip(100.0 * torch.tensor([[1.0, 1.0], [1.0, 2.0], [-3.0, 1.0]]))
     signs = torch.tensor([[1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
     expected = signs * end if end < 1 else torch.zeros(3, 2)
     assert torch.allclose(found, expected, rtol=1e-6, atol=0.0)
