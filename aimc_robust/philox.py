@@ -76,7 +76,9 @@ def numba_kernels() -> ModuleType | None:
         return None
     try:
         from aimc_robust import numba_kernels
-    except Exception as error:  # Numba does not support this version of Python or NumPy
+
+        numba_kernels.fill_words(np.empty(4, np.uint64), 0, 0, 0)
+    except Exception as error:  # Numba does not support this version of Python or NumPy, or NUMBA_DISABLE_JIT is set
         warn(
             "random numbers are computed by NumPy, which is slower, because Numba cannot be used: "
             f"{' '.join(str(error).split()) or type(error).__name__}",

@@ -92,6 +92,8 @@ def draw_rows(
         drawn = random_bits(keys, first, rows * per_row, device)
         return distribution(drawn.reshape(-1, words), torch, None)[:, :count].reshape(len(keys), rows, count)
     numbers = np.empty((len(keys), rows, count), np.float32)
+    if not numbers.size:
+        return torch.from_numpy(numbers)
     compiled = _compiled(distribution, rows, count)
     step = max(CACHED // (words * len(keys)), 1)
 

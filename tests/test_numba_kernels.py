@@ -1,6 +1,7 @@
 """Numba's kernels: the same bits as NumPy's Philox, and the normal numbers that they stand for."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -116,6 +117,24 @@ def test_kernels_that_cannot_be_kept_on_disk_are_compiled(monkeypatch):
 
     monkeypatch.setattr(kernels, "njit", njit)
     assert kernels._compiled("void()")(print) is print
+
+
+@pytest.mark.slow
+def test_kernels_that_are_not_to_be_compiled_are_named():
+    code = """
+import torch
+from aimc_robust import Axes
+from aimc_robust.random_numbers import normal
+assert normal(Axes(0), torch.empty(2, 600)).std() > 0.9
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "because Numba cannot be used" in run.stderr
 
 
 @pytest.mark.slow

@@ -142,6 +142,13 @@ def test_tensor_operations_give_numpys_numbers(distribution):
         assert np.array_equal(found.numpy(), expected)
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_no_numbers_are_drawn_for_no_rows(shape):
+    for threads in (1, 2):
+        with use_threads(threads):
+            assert draw_rows([3], *shape, short_normals, bits=16, device=torch.device("cpu")).shape == (1, *shape)
+
+
 def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr(random_numbers, "CACHED", 64)
     drawn = []

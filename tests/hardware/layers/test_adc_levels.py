@@ -61,3 +61,15 @@ def test_ranges_beyond_float32_clip_or_round_to_zero(end):
     signs = torch.tensor([[1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
     expected = signs * end if end < 1 else torch.zeros(3, 2)
     assert torch.allclose(found, expected, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("gradient", [False, True])
+def test_no_images_give_no_outputs(name, gradient):
+    layer, shape = LAYERS[name]
+    crossbar = Crossbar(
+        "sonos-agrawal2022", rows=11, dac=DAC(bits=8, full_scale=1.0, kind="unsigned"), output_noise=0.01
+    )
+    x = torch.zeros(0, *shape[1:], dtype=torch.float64, requires_grad=gradient)
+    with torch.set_grad_enabled(gradient):
+        assert program(layer.double(), crossbar)(x).shape == layer(x).shape
