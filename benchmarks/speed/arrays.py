@@ -1,7 +1,7 @@
 """Claims: 8-bit converters and 256-row arrays cost at most 1.4 x plain torch inference, read noise 2.2 x, both 3.5 x.
 
 Wall time with two threads, Numba, and nothing beside it, medians of three rounds of several runs on an AVX2 CPU whose
-two threads share a core: 1.22 to 1.39 x, 1.70 to 1.95 x and 2.99 to 3.35 x; plain torch takes 0.78 to 0.91 x with
+two threads share a core: 1.16 to 1.39 x, 1.70 to 1.95 x and 2.85 to 3.35 x; plain torch takes 0.78 to 0.91 x with
 the images as `evaluate` gives them (channels last). Without Numba both take 3.3 to 3.6 x.
 What is left: two convolutions of each array (the current and its variance) take 1.9 x by themselves, normal numbers
 0.5 x, converters and layouts in memory the rest.

@@ -1,8 +1,8 @@
 """Claims: programming ResNet-18's 11 million weights takes at most 0.2 s on 2 cores; memory stays within 2 x.
 
-Measured with Numba on an AVX2 CPU whose two threads share a core: 0.15 to 0.17 s, and 0.21 to 0.25 s for SONOS after a
-day; 0.22 s in hours in which that machine is slow for everything. Without Numba 0.20 s and 0.27 s. Copying the model
-and folding its BatchNorms take 0.05 s of it, random numbers as much.
+Measured with Numba on an AVX2 CPU whose two threads share a core: 0.15 to 0.20 s, mostly 0.15 to 0.17 s, and 0.21 to
+0.33 s for SONOS after a day; 0.22 s in minutes in which that machine is slow for everything. Without Numba 0.20 s and
+0.27 s. Copying the model and folding its BatchNorms take 0.05 s of it, random numbers as much.
 
     python benchmarks/speed/programming.py
 
