@@ -112,10 +112,10 @@ def draw_rows(
 
     threads = torch.get_num_threads() if numbers.size >= WORTH_THREADS else 1
     share = -(-rows // threads)
-    own, *others = (range(start, min(start + share, rows), step) for start in range(0, rows, share))
+    ours, *others = (range(start, min(start + share, rows), step) for start in range(0, rows, share))
     # This thread works, too: two that are woken at once often wait for the same core.
     drawing = [_pool(len(others), os.getpid()).submit(draw, starts) for starts in others]
-    draw(own)
+    draw(ours)
     for part in drawing:
         part.result()  # which raises what its thread raised
     return torch.from_numpy(numbers)

@@ -164,6 +164,11 @@ class Periphery:
         """Whether anything but ideal wires is around the arrays."""
         return self.dac is not None or self.adc is not None or self.output_noise > 0
 
+    @property
+    def rounds(self) -> bool:
+        """Whether a converter has levels."""
+        return any(converter is not None and converter.bits > 0 for converter in (self.dac, self.adc))
+
     def with_errors(self, strength: float) -> "Periphery":
         """Return the periphery with its noise and the errors of its ADCs scaled by `strength`; 0: without them.
 

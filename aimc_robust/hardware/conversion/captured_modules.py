@@ -19,6 +19,7 @@ from aimc_robust.noise.analog_weights import analog_weights
 REGISTERED = ("_parameters", "_buffers", "_modules")
 """Attributes in which a module keeps what is registered."""
 PLAIN = {bool, int, float, str, type(None)}
+"""Types of attributes that hold nothing else."""
 
 
 def reject_captured_modules(copied: nn.Module, original: nn.Module) -> None:

@@ -20,7 +20,12 @@ from aimc_robust.hardware.layers.in_chunks import in_chunks
 from aimc_robust.hardware.layers.input_stage import RowInputs
 from aimc_robust.hardware.layers.output_stage import OutputStage
 from aimc_robust.hardware.programming.programmed_matrix import ProgrammedMatrix
-from aimc_robust.hardware.programming.read_noise import reject_tracing, reject_vmap, to_variance_type
+from aimc_robust.hardware.programming.read_noise import (
+    reject_forward_mode,
+    reject_tracing,
+    reject_vmap,
+    to_variance_type,
+)
 
 # Images are processed in chunks, so that intermediate results stay small: on a CPU in its cache.
 VALUES_PER_CHUNK = 2**21
@@ -66,6 +71,8 @@ class ArrayLayer(OutputStage):
             raise InputError(f"the layer {self.name!r} takes floating-point inputs, got {input.dtype}.")
         if isinstance(input, GuardedWeight):
             raise bypassed(input.guard.layer)
+        if self.crossbar.periphery.rounds:
+            reject_forward_mode(self.name)
         if self.noise is not None:
             reject_tracing(self.name)
             reject_vmap(self.name)
@@ -137,14 +144,14 @@ class ArrayLayer(OutputStage):
     def _read_array(self, rows: RowInputs, matrix: Tensor, bank: int, tile: int) -> Levels:
         """Contribution of one array to the digital sum: its current, in units of one device times the layer's input."""
         dac = self.crossbar.periphery.dac
+        needs_gradient = torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad)
         if dac is None or not dac.slice_bits or self.is_calibrating:
-            needs_gradient = torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad)
             levels = None if needs_gradient else self.levels_of_products(bank, tile)
             scale, shift = (1.0, 0.0) if levels is None else (levels.scale, levels.shift)
             current = self._column_currents(rows, matrix, bank, tile, self.full_scale, scale=scale, shift=shift)
             return self.convert_output(current, bank, tile, self.full_scale, levels)
         result = self._read_sliced(dac, rows, matrix, bank, tile)
-        if torch.is_grad_enabled() and (rows.inputs.requires_grad or matrix.requires_grad):
+        if needs_gradient:
             unsliced = self.row_products(rows, matrix, *self.tiles[tile])
             result = unsliced + (result - unsliced.detach())  # the gradient of the unsliced product
         return Levels(result)
@@ -183,7 +190,7 @@ class ArrayLayer(OutputStage):
         """Column currents of one array, with noise: scale * current + shift. `unit` is a full-scale input."""
         start, stop = self.tiles[tile]
         if self.noise is None:
-            return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop, scale, shift)
+            return self.row_products(rows, matrix, start, stop, scale, shift)
         array, periphery = (bank, tile, input_slice, *self._stream), self.crossbar.periphery
         variances: Tensor | None = getattr(self, f"variances_{bank}", None)
         if periphery.dac_noise:

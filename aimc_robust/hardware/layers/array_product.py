@@ -29,9 +29,11 @@ class ArrayProduct(InputStage):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Multiply channels from `select_channels` with their weights, filters first, and add a bias: a new tensor."""
 
-    def row_products(self, rows: RowInputs, matrix: Tensor, start: int, stop: int) -> Tensor:
-        """Rows [start, stop) of `matrix` (outputs, inputs and bias rows) times their inputs."""
-        return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop)
+    def row_products(
+        self, rows: RowInputs, matrix: Tensor, start: int, stop: int, scale: float = 1.0, shift: float = 0.0
+    ) -> Tensor:
+        """Rows [start, stop) of `matrix` (outputs, inputs, bias rows) times their inputs: scale * products + shift."""
+        return self._multiply(self._inputs_of(rows, start, stop), matrix, start, stop, scale, shift)
 
     def _channels_of(self, start: int, stop: int) -> Interval:
         """[first, last) of the input channels of each group that the rows [start, stop) belong to."""

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_all_functorch_interpreters
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from aimc_robust.errors import InputError
@@ -43,6 +44,15 @@ def reject_vmap(layer: str) -> None:
                 f"the layer {layer!r} draws read noise, which would be the same for all instances of torch.func.vmap; "
                 "call the model once for each instance, or give vmap randomness='same' if that is meant."
             )
+
+
+def reject_forward_mode(layer: str) -> None:
+    """Raise InputError under forward-mode differentiation, in which rounding would have the tangent 0."""
+    if forward_ad._current_level >= 0:
+        raise InputError(
+            f"forward-mode differentiation (torch.func.jvp) cannot pass through the converters of the layer {layer!r}, "
+            "whose rounding would give tangents of 0; use gradients, which pass straight through them."
+        )
 
 
 def to_variance_type(values: Tensor, *, overwrite: bool = False) -> Tensor:

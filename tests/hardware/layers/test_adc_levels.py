@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from aimc_robust import ADC, DAC, BitSliced, Crossbar, program
+from aimc_robust.errors import InputError
 
 LAYERS = {
     "linear": (nn.Linear(30, 7), (5, 30)),
@@ -73,3 +74,12 @@ def test_no_images_give_no_outputs(name, gradient):
     x = torch.zeros(0, *shape[1:], dtype=torch.float64, requires_grad=gradient)
     with torch.set_grad_enabled(gradient):
         assert program(layer.double(), crossbar)(x).shape == layer(x).shape
+
+
+@pytest.mark.parametrize("adc", ["uniform", "from zero"])
+def test_forward_mode_differentiation_is_refused(adc):
+    on_chip = program(nn.Linear(4, 3), Crossbar("ideal", dac=DAC(bits=8, full_scale=1.0), adc=ADCS[adc]))
+    x = torch.rand(2, 4)
+    with pytest.raises(InputError, match="forward-mode differentiation"):
+        torch.func.jvp(on_chip, (x,), (torch.ones_like(x),))
+    assert on_chip(x).shape == (2, 3)
