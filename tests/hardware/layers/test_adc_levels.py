@@ -78,7 +78,9 @@ def test_no_images_give_no_outputs(name, gradient):
 
 @pytest.mark.parametrize("adc", ["uniform", "from zero"])
 def test_forward_mode_differentiation_is_refused(adc):
-    on_chip = program(nn.Linear(4, 3), Crossbar("ideal", dac=DAC(bits=8, full_scale=1.0), adc=ADCS[adc]))
+    on_chip = program(
+        nn.Linear(4, 3), Crossbar("ideal", dac=DAC(bits=8, kind="unsigned", full_scale=1.0), adc=ADCS[adc])
+    )
     x = torch.rand(2, 4)
     with pytest.raises(InputError, match="forward-mode differentiation"):
         torch.func.jvp(on_chip, (x,), (torch.ones_like(x),))
